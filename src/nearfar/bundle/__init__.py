@@ -1,0 +1,20 @@
+"""The artefact that training hands to the device: a directory of plain files, checked before it is used."""
+
+from nearfar.bundle.bundle import Bundle
+from nearfar.bundle.card import render_card
+from nearfar.bundle.describe import describe
+from nearfar.bundle.manifest import FORMAT, Fusion, Manifest, Metric, Provenance, Tower
+from nearfar.bundle.writer import BundleWriter
+
+__all__ = [
+    "FORMAT",
+    "Bundle",
+    "BundleWriter",
+    "Fusion",
+    "Manifest",
+    "Metric",
+    "Provenance",
+    "Tower",
+    "describe",
+    "render_card",
+]

@@ -1,0 +1,130 @@
+"""`card.md`: the page a person reads before trusting a model."""
+
+from __future__ import annotations
+
+import json
+
+from nearfar.bundle.manifest import Manifest, Metric
+
+_LINES = {
+    "bm25": "BM25 (keywords only)",
+    "untrained": "the same encoder, untrained",
+    "model": "trained model, float weights",
+    "bundle": "**this bundle, as it runs on a device**",
+}
+
+
+def render_card(manifest: Manifest) -> str:
+    """Return the model card of a bundle as Markdown (model cards: Mitchell et al., arXiv:1810.03993)."""
+    sections = [
+        _what(manifest),
+        _use(manifest),
+        _figures(manifest),
+        _data(manifest),
+        _limits(manifest),
+        _recipe(manifest),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def figure(metric: Metric) -> str:
+    """Return a figure with its interval, as in `0.512 [0.498, 0.527]`."""
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.4g}"
+    return f"{metric.value:.4g} [{metric.low:.4g}, {metric.high:.4g}]"
+
+
+def _what(manifest: Manifest) -> str:
+    frontend = manifest.frontend
+    towers = (
+        "one encoder for both sides"
+        if len({t.graph for t in manifest.towers.values()}) == 1
+        else "an encoder for each side"
+    )
+    prefixes = (
+        f" Its first {' or '.join(map(str, sorted(manifest.dims)))} components also work on their own."
+        if manifest.dims
+        else ""
+    )
+    return (
+        f"# {_plain(manifest.name)}\n\n"
+        f"A text encoder for search: it puts a query near the documents that answer it. {towers.capitalize()}, "
+        f"{manifest.dim} dimensions, compared by {manifest.similarity}.{prefixes} Queries are cut to "
+        f"{frontend.max_query_tokens} tokens, documents to {frontend.max_document_tokens}. Made with nearfar on "
+        f"{manifest.created.date().isoformat()}; it runs on onnxruntime, without network and without torch."
+    )
+
+
+def _use(manifest: Manifest) -> str:
+    return f"""## Use
+
+`BUNDLE` is this folder.
+
+```python
+from nearfar.edge.encoder import Encoder
+encoder = Encoder.open("BUNDLE")
+scores = encoder.embed(["a question"], "query") @ encoder.embed(["a text", "another"], "document").T  # (1, 2)
+```
+
+```sh
+nearfar index BUNDLE my-documents/ -o my-index
+nearfar search my-index "a question"
+```
+
+The rows of `embed` are float32, {manifest.dim} components, unit length."""
+
+
+def _figures(manifest: Manifest) -> str:
+    if not manifest.metrics:
+        return "## How well it works\n\nNothing was measured. Measure on your own queries before relying on it."
+    names = list(dict.fromkeys(name for metrics in manifest.metrics.values() for name in metrics))
+    rows = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for line in sorted(manifest.metrics, key=lambda line: list(_LINES).index(line) if line in _LINES else len(_LINES)):
+        metrics = manifest.metrics[line]
+        cells = (figure(metrics[name]) if name in metrics else "" for name in names)
+        rows.append(f"| {_LINES.get(line, _plain(line))} | {' | '.join(cells)} |")
+    intro = (
+        "On held-out pairs that were never trained on; 95 % bootstrap intervals in brackets where they were computed."
+    )
+    return f"## How well it works\n\n{intro}\n\n" + "\n".join(rows)
+
+
+def _data(manifest: Manifest) -> str:
+    provenance = manifest.provenance
+    rows = [f"- fingerprint: `{provenance.data_fingerprint}`"]
+    rows += [f"- {name.replace('_', ' ')}: {count:,}" for name, count in provenance.data_counts.items()]
+    rows += [f"- what is positive: `{_compact(rule)}`" for rule in provenance.pairing]
+    rows += [f"- augmentation: `{_compact(rule)}`" for rule in provenance.augmentations]
+    facts = {"sampler": provenance.sampler, "negatives": provenance.negatives, "mining": provenance.mining}
+    rows += [f"- {key}: {value}" for key, value in facts.items() if value]
+    if provenance.parent:
+        rows.append(f"- made from the bundle `{provenance.parent}`")
+    return "## Training data\n\nThe data itself is not in this bundle; its vocabulary is.\n\n" + "\n".join(rows)
+
+
+def _limits(manifest: Manifest) -> str:
+    return f"""## Limits and intended use
+
+- Meant for ranking texts like those it was trained on. On another subject or language, measure first.
+- The vocabulary file holds words of the training data. Do not hand the bundle to people who may not see those words.
+- A score orders the documents of one query; it is no probability, and scores of different queries do not compare.
+- What lies beyond {manifest.frontend.max_document_tokens} tokens of a document does not count: cut long texts into passages.
+- It repeats the leanings of its training data. Do not use it alone to decide about people."""
+
+
+def _recipe(manifest: Manifest) -> str:
+    provenance = manifest.provenance
+    versions = ", ".join(f"{package} {version}" for package, version in provenance.versions.items())
+    recipe = json.dumps(provenance.recipe, indent=2, ensure_ascii=False)
+    # A fence longer than any run of backticks inside, so that no text of the recipe can end the block.
+    fence = "`" * max(3, 1 + max(len(run) for run in "".join(c if c == "`" else " " for c in recipe).split(" ")))
+    return f"## Recipe\n\nSeed {provenance.seed}; recipe SHA-256 `{provenance.recipe_sha256}`; {versions or 'versions not recorded'}.\n\n{fence}json\n{recipe}\n{fence}"
+
+
+def _compact(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _plain(text: str) -> str:
+    """Return text that stays on one line and in one table cell."""
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,65 @@
+"""The rows that `nearfar inspect` shows."""
+
+from __future__ import annotations
+
+from nearfar.bundle.bundle import Bundle
+from nearfar.bundle.card import figure
+
+
+def describe(bundle: Bundle) -> list[tuple[str, str]]:
+    """Return what a person wants to know about `bundle`, as (key, value) rows in reading order."""
+    manifest = bundle.manifest
+    provenance, frontend = manifest.provenance, manifest.frontend
+    graphs = {side: tower.graph for side, tower in manifest.towers.items()}
+    towers = (
+        f"shared ({graphs['query']})"
+        if len(set(graphs.values())) == 1
+        else ", ".join(f"{s}: {g}" for s, g in graphs.items())
+    )
+    rows = [
+        ("name", manifest.name),
+        ("path", str(bundle.path)),
+        ("kind", f"{manifest.kind}, format {manifest.format}"),
+        ("created", manifest.created.isoformat()),
+        ("digest", bundle.digest),
+        ("size", f"{bundle.size_bytes:,} bytes in {len(bundle.sums) + 1} files"),
+        ("dimensions", ", ".join(str(dim) for dim in (manifest.dim, *sorted(manifest.dims, reverse=True)))),
+        ("similarity", manifest.similarity),
+        ("towers", towers),
+        ("longest query", f"{frontend.max_query_tokens} tokens"),
+        ("longest document", f"{frontend.max_document_tokens} tokens"),
+    ]
+    rows += [
+        (f"{side} prompt", repr(prompt))
+        for side, prompt in (("query", frontend.query_prompt), ("document", frontend.document_prompt))
+        if prompt
+    ]
+    if manifest.fusion is not None:
+        terms = " + ".join(
+            f"{weight:.4g} {name}"
+            for name, weight in zip(manifest.fusion.features, manifest.fusion.weights, strict=True)
+        )
+        rows.append(("hybrid score", terms))
+    rows += [
+        ("data", provenance.data_fingerprint),
+        *((f"data: {name.replace('_', ' ')}", f"{count:,}") for name, count in provenance.data_counts.items()),
+        ("recipe", f"sha256 {provenance.recipe_sha256}"),
+        ("seed", str(provenance.seed)),
+    ]
+    rows += [
+        (key, value)
+        for key, value in (
+            ("sampler", provenance.sampler),
+            ("negatives", provenance.negatives),
+            ("mining", provenance.mining),
+            ("parent", provenance.parent),
+        )
+        if value
+    ]
+    rows += [("version", f"{package} {version}") for package, version in provenance.versions.items()]
+    rows += [
+        (f"{line}: {name}", figure(metric))
+        for line, metrics in manifest.metrics.items()
+        for name, metric in metrics.items()
+    ]
+    return rows

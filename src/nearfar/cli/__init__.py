@@ -1,0 +1,60 @@
+"""The command line. Thin: each command parses, calls one function, prints; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from nearfar import __version__
+from nearfar.cli import demo, recipe, search, train
+from nearfar.errors import NearfarError
+
+app = typer.Typer(
+    name="nearfar",
+    help="Contrastive learning on your own data, and private search with the result on your own device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.command()(train.train)
+app.command()(train.export)
+app.command()(train.evaluate)
+app.command()(search.inspect)
+app.command()(search.index)
+app.command("search")(search.search)
+app.add_typer(recipe.app, name="recipe")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nearfar {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _nearfar(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Contrastive learning on your own data, and private search with the result on your own device."""
+
+
+def main() -> None:
+    """Run the command line; an error that nearfar raises on purpose is one message, never a traceback."""
+    try:
+        app()
+    except NearfarError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has what it wanted. Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

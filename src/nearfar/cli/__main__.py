@@ -1,0 +1,5 @@
+"""`python -m nearfar.cli`."""
+
+from nearfar.cli import main
+
+main()

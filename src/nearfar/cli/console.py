@@ -1,0 +1,114 @@
+"""What a person sees while waiting, and the tables that they get in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from nearfar.progress import Tick
+
+if TYPE_CHECKING:
+    from nearfar.bundle import Metric
+
+out = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+_ROWS = {
+    "bm25": "BM25",
+    "untrained": "this encoder, untrained",
+    "model": "trained, float",
+    "bundle": "bundle, dense",
+    "hybrid": "bundle, hybrid",
+}
+_FIGURES = {
+    "ndcg_at_10": "nDCG@10",
+    "recall_at_1": "recall@1",
+    "recall_at_10": "recall@10",
+    "recall_at_100": "recall@100",
+    "mrr_at_10": "MRR@10",
+}
+
+
+class ProgressLines:
+    """One progress line a stage; a finished one stays on screen with its count and time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._current: TaskID | None = None
+
+    def __call__(self, name: str, total: int | None = None) -> Tick:
+        """Begin a stage; the one before it is over. See `nearfar.progress.Stages`."""
+        self.finish()
+        task = self._current = self._progress.add_task(name, total=total, note="")
+
+        def tick(count: int, note: str = "") -> None:
+            self._progress.update(task, advance=count)
+            if note:
+                self._progress.update(task, note=note)
+
+        return tick
+
+    def finish(self) -> None:
+        """End the current stage."""
+        if self._current is None:
+            return
+        done = next(task.completed for task in self._progress.tasks if task.id == self._current)
+        self._progress.update(self._current, total=done or 1, completed=done or 1)
+        self._progress.stop_task(self._current)
+        self._current = None
+
+
+@contextmanager
+def progress_lines() -> Iterator[ProgressLines]:
+    """Show the progress of several stages on standard error."""
+    columns = (
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description:<30}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[note]}[/]"),
+    )
+    with Progress(*columns, console=notes, refresh_per_second=5) as progress:
+        lines = ProgressLines(progress)
+        yield lines
+        lines.finish()
+
+
+def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
+    """The figures of a bundle, its baselines beside it; 95 % intervals for nDCG@10."""
+    table = Table(
+        title="Held-out pairs, all documents as candidates",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    table.add_column("")
+    for figure in _FIGURES.values():
+        table.add_column(figure, justify="right")
+    for row, values in metrics.items():
+        cells = []
+        for name in _FIGURES:
+            metric = values[name]
+            interval = (
+                f" [{metric.low:.3f}, {metric.high:.3f}]" if name == "ndcg_at_10" and metric.low is not None else ""
+            )
+            cells.append(f"{metric.value:.3f}{interval}".replace("[", "\\["))
+        table.add_row(_ROWS.get(row, row), *cells, style="bold" if row == "hybrid" else "")
+    return table
+
+
+def pairs_table(rows: Sequence[tuple[str, str]]) -> Table:
+    """Name and value beside each other."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(name, value.replace("[", "\\["))
+    return table

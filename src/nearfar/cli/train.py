@@ -1,0 +1,100 @@
+"""`nearfar train`, `nearfar export`, `nearfar evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nearfar.cli.options import Overrides
+from nearfar.errors import RecipeError
+
+if TYPE_CHECKING:
+    from nearfar.bundle import Bundle
+
+
+def train(
+    recipe: Annotated[Path | None, typer.Argument(help="The recipe (YAML).")] = None,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory of the run; by default runs/NAME-DATE-TIME.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with an interrupted or killed run.")
+    ] = None,
+    export: Annotated[
+        bool, typer.Option("--export/--no-export", help="Make the bundle when training has ended.")
+    ] = True,
+) -> None:
+    """Train what a recipe describes, measure it on held-out pairs, and make a bundle."""
+    from nearfar import road
+    from nearfar.cli.console import progress_lines
+
+    if (recipe is None) == (resume is None):
+        raise RecipeError("give a recipe to train, or --resume RUN to go on with a run (and not both)")
+    if resume is not None and (overrides or output is not None):
+        raise RecipeError("--resume goes on with the run as it was begun: it takes no --set and no -o")
+    with progress_lines() as stages:
+        if resume is not None:
+            run = road.resume(resume, stages=stages)
+        else:
+            assert recipe is not None
+            run = road.train(recipe, output, overrides=overrides or (), stages=stages)
+        bundle = run.export(stages=stages) if export else None
+    if bundle is not None:
+        show_bundle(bundle, run.directory)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A finished run.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Directory of the bundle; by default RUN/bundle.")
+    ] = None,
+    dim: Annotated[int | None, typer.Option("--dim", help="Keep only the first so many components.")] = None,
+    quantise: Annotated[
+        str | None, typer.Option("--quantise", help="int8 or none; by default as the recipe says.")
+    ] = None,
+) -> None:
+    """Make the bundle of a finished run: int8 graphs, learned fusion, figures, card."""
+    from nearfar.cli.console import progress_lines
+    from nearfar.road import Run
+
+    with progress_lines() as stages:
+        bundle = Run.open(run).export(output, dim=dim, quantise=quantise, stages=stages)
+    show_bundle(bundle, run)
+
+
+def show_bundle(bundle: Bundle, run: Path) -> None:
+    """Print the figures of a bundle and where it is."""
+    from nearfar.cli.console import figures_table, out
+
+    if bundle.manifest.metrics:
+        out.print()
+        out.print(figures_table(bundle.manifest.metrics))
+    out.print(f"\nbundle  {bundle.path}  ({bundle.size_bytes / 1e6:.2f} MB, {bundle.manifest.dim} dimensions)")
+    out.print(f"run     {run}")
+    out.print(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index", soft_wrap=True)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    pairs: Annotated[Path, typer.Argument(help="Table of held-out pairs (.jsonl, .csv, .parquet).")],
+    query: Annotated[str, typer.Option(help="Column with the queries.")] = "query",
+    positive: Annotated[str, typer.Option(help="Column with what each should find: a text or a list.")] = "positive",
+    json_output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+) -> None:
+    """Measure a bundle on your own pairs, BM25 beside it: does the query find its text among all texts of the table?"""
+    import json
+
+    from nearfar import road
+    from nearfar.cli.console import figures_table, out, progress_lines
+    from nearfar.road import as_metrics
+
+    with progress_lines() as stages:
+        scores = road.evaluate(bundle, pairs, query=query, positive=positive, stages=stages)
+    out.print(figures_table(as_metrics(scores)))
+    if json_output is not None:
+        from nearfar.evaluate.report import as_figures
+
+        json_output.write_text(json.dumps(as_figures(scores), indent=1) + "\n", "utf-8")

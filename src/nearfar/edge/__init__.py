@@ -1,0 +1,32 @@
+"""The device: run a bundle, keep documents, answer queries. No torch, and nothing is loaded before it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nearfar.edge.build import BuildReport
+    from nearfar.edge.encoder import Encoder
+    from nearfar.edge.fusion import FEATURES, fit_fusion, fuse
+    from nearfar.edge.search import Hit, Mode, SearchIndex
+
+_HOMES = {
+    "BuildReport": "build",
+    "Encoder": "encoder",
+    "FEATURES": "fusion",
+    "Hit": "search",
+    "Mode": "search",
+    "SearchIndex": "search",
+    "fit_fusion": "fusion",
+    "fuse": "fusion",
+}
+
+__all__ = ["FEATURES", "BuildReport", "Encoder", "Hit", "Mode", "SearchIndex", "fit_fusion", "fuse"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,37 @@
+"""The errors a user can meet. Every message says what was wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+
+class NearfarError(Exception):
+    """The parent of every error that nearfar raises on purpose; its text is complete without a traceback."""
+
+
+class RecipeError(NearfarError):
+    """A recipe cannot be read or does not make sense; the message names file, line and key path."""
+
+
+class DataError(NearfarError):
+    """The user's data cannot be used as asked; the message names file and line or row."""
+
+
+class BundleError(NearfarError):
+    """A bundle is missing, damaged, altered, too new or unsafe to open."""
+
+
+class StoreError(NearfarError):
+    """A search index (the store on disk) is missing, damaged, or belongs to another bundle."""
+
+
+class RunError(NearfarError):
+    """A training run cannot start, go on or be resumed."""
+
+
+class MissingExtraError(NearfarError):
+    """A part of nearfar was asked for whose packages are not installed."""
+
+    def __init__(self, extra: str, needed_for: str) -> None:
+        """Name the `extra` to install and what it is `needed_for`."""
+        super().__init__(
+            f'{needed_for} needs packages that are not installed. Install them with: pip install "nearfar[{extra}]"'
+        )

@@ -1,0 +1,44 @@
+"""Encoders: tokens in, one vector each out. Built from the recipe's encoder block by `build_encoder`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from nearfar.learn.encoders.text import TextEncoder
+from nearfar.recipe.schema import HuggingFaceEncoder, StaticEncoder, TextFrontendSettings, TransformerEncoder
+
+__all__ = ["TextEncoder", "build_encoder"]
+
+
+def build_encoder(
+    settings: StaticEncoder | TransformerEncoder | HuggingFaceEncoder,
+    frontend: TextFrontendSettings,
+    *,
+    vocab_size: int,
+    pad_id: int,
+    document_share: npt.NDArray[Any] | None = None,
+) -> TextEncoder:
+    """The encoder that a recipe asks for, with fresh weights (`hf`: pretrained ones).
+
+    Args:
+        settings: the recipe's encoder block.
+        frontend: the recipe's frontend block, for the longest input.
+        vocab_size: number of token ids.
+        pad_id: the id that fills up short rows.
+        document_share: (vocab_size,) share of training documents with each token; the static encoder starts its token
+            weights from it.
+    """
+    if isinstance(settings, StaticEncoder):
+        from nearfar.learn.encoders.static import StaticTextEncoder
+
+        return StaticTextEncoder(settings, vocab_size=vocab_size, document_share=document_share)
+    if isinstance(settings, TransformerEncoder):
+        from nearfar.learn.encoders.transformer import TransformerTextEncoder
+
+        longest = max(frontend.max_query_tokens, frontend.max_document_tokens)
+        return TransformerTextEncoder(settings, vocab_size=vocab_size, pad_id=pad_id, max_tokens=longest)
+    from nearfar.learn.encoders.huggingface import HuggingFaceTextEncoder
+
+    return HuggingFaceTextEncoder(settings, pad_id=pad_id)

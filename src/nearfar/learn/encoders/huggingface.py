@@ -1,0 +1,46 @@
+"""Any Hugging Face text encoder as a tower: a local directory or a hub name."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from nearfar.errors import MissingExtraError, RunError
+from nearfar.learn.encoders.text import PaddedTextEncoder, pool
+from nearfar.recipe.schema import HuggingFaceEncoder
+
+
+class HuggingFaceTextEncoder(PaddedTextEncoder):
+    """A pretrained encoder with pooling and, where asked for, a linear map after it.
+
+    Only weights in safetensors are read, and code inside a model repository is never run.
+    """
+
+    def __init__(self, settings: HuggingFaceEncoder, *, pad_id: int) -> None:
+        super().__init__()
+        try:
+            from transformers import AutoModel
+        except ImportError as error:
+            raise MissingExtraError("hf", "encoder 'hf'") from error
+        try:
+            self.model = AutoModel.from_pretrained(
+                settings.model,
+                revision=settings.revision,
+                trust_remote_code=False,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+            )
+        except (OSError, ValueError) as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise RunError(
+                f"encoder.model {settings.model!r} could not be loaded: {first_line} "
+                "Give a directory with config.json and model.safetensors, or a hub name that this machine can reach."
+            ) from error
+        hidden = int(self.model.config.hidden_size)
+        self.projection = nn.Linear(hidden, settings.projection, bias=False) if settings.projection else None
+        self.dim, self.pad_id, self.pooling = settings.projection or hidden, pad_id, settings.pooling
+
+    def embed_padded(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Embed `ids` (n, L) int64 where `mask` (n, L) int64 is 1; returns (n, dim)."""
+        hidden: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        pooled = pool(hidden, mask, self.pooling)
+        return self.projection(pooled) if self.projection is not None else pooled

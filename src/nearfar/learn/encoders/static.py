@@ -1,0 +1,83 @@
+"""Static encoder: a table of token vectors, a learned weight per token, and the sum over the text.
+
+The idea is that of weighted bags of words (SIF: Arora et al., A Simple but Tough-to-Beat Baseline for Sentence
+Embeddings, ICLR 2017), with both table and weights learned by contrast.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nearfar.learn.data.batches import Tokens
+from nearfar.learn.encoders.text import TextEncoder
+from nearfar.recipe.schema import StaticEncoder
+
+
+class StaticTextEncoder(TextEncoder):
+    """Token vectors, weighted and summed; optionally a linear map after it.
+
+    Args:
+        settings: dimensions and token dropout.
+        vocab_size: rows of the table.
+        document_share: (vocab_size,) share of training documents with each token. The weights start at the inverse
+            document frequency; without it at 1.
+    """
+
+    def __init__(
+        self, settings: StaticEncoder, *, vocab_size: int, document_share: npt.NDArray[Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.dim = settings.output_dim
+        self.token_dropout = settings.token_dropout
+        self.damped = settings.term_frequency == "sqrt"
+        self.table = nn.Parameter(torch.randn(vocab_size, settings.dim) / settings.dim**0.5)
+        weight = torch.ones(vocab_size)
+        if document_share is not None:
+            idf = -np.log(np.clip(document_share, 1e-9, 1.0))
+            idf = np.minimum(
+                idf, idf[document_share > 0].max(initial=1.0)
+            )  # unseen tokens weigh as much as the rarest seen one
+            weight = torch.from_numpy((np.maximum(idf, 0.05) / idf.mean()).astype(np.float32))
+        self.token_weight = nn.Parameter(weight)
+        # Without a bias the map can be folded into the table at export.
+        self.projection = nn.Linear(settings.dim, settings.projection, bias=False) if settings.projection else None
+
+    def forward(self, tokens: Tokens) -> Tensor:
+        """Embed n texts; returns (n, dim)."""
+        weight = self.token_weight[tokens.ids]
+        if self.damped:
+            weight = weight * damping(tokens)
+        if self.training and self.token_dropout:
+            weight = weight * (torch.rand_like(weight) >= self.token_dropout)
+        starts = tokens.lengths.cumsum(0) - tokens.lengths
+        summed = F.embedding_bag(tokens.ids, self.table, starts, mode="sum", per_sample_weights=weight)
+        if self.projection is None:
+            return summed
+        projected: Tensor = self.projection(summed)
+        return projected
+
+    @torch.no_grad()
+    def folded_table(self) -> npt.NDArray[np.float32]:
+        """The table (vocab_size, dim) with weights and projection multiplied in: embedding = sum of its rows."""
+        table = self.table * self.token_weight.unsqueeze(1)
+        if self.projection is not None:
+            table = self.projection(table)
+        folded: npt.NDArray[np.float32] = table.float().cpu().numpy()
+        return folded
+
+
+def damping(tokens: Tokens) -> Tensor:
+    """1 / sqrt(f) for every token (t,), f being how often it occurs in its text: f occurrences together weigh sqrt(f).
+
+    Repeated words tell less each time (sublinear term frequency: Manning, Raghavan and Schütze, Introduction to
+    Information Retrieval, section 6.4.1). Of the square root, 1 + ln f and f itself, the root did best on docstrings.
+    """
+    text = torch.repeat_interleave(torch.arange(len(tokens.lengths), device=tokens.ids.device), tokens.lengths)
+    _, kind, count = torch.unique(text * (tokens.ids.max() + 1) + tokens.ids, return_inverse=True, return_counts=True)
+    return count[kind].float().rsqrt()

@@ -1,0 +1,34 @@
+"""InfoNCE, the one operation behind every contrastive method here."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def info_nce(
+    anchors: Tensor, candidates: Tensor, positive: Tensor, *, temperature: Tensor | float, ignored: Tensor | None = None
+) -> Tensor:
+    """Mean over anchors of -log softmax of the positive among the candidates.
+
+    Args:
+        anchors: (n, d), any length; compared by cosine.
+        candidates: (m, d).
+        positive: (n,) int64, the candidate that belongs to each anchor.
+        temperature: divides the cosines; a float or a scalar tensor (then it gets a gradient).
+        ignored: (n, m) bool, pairs that count neither as positive nor as negative (other positives, duplicates). The entry
+            of an anchor's own positive is disregarded.
+
+    Returns:
+        Scalar loss. 0 where an anchor has no negative left.
+
+    Source:
+        van den Oord et al., Representation Learning with Contrastive Predictive Coding (arXiv:1807.03748), eq. 4, with cosine
+        similarity and temperature as in SimCLR (arXiv:2002.05709), eq. 1.
+    """
+    logits = F.normalize(anchors.float(), dim=-1) @ F.normalize(candidates.float(), dim=-1).T / temperature
+    if ignored is not None:
+        own = F.one_hot(positive, num_classes=len(candidates)).bool()
+        logits = logits.masked_fill(ignored & ~own, -torch.inf)
+    return F.cross_entropy(logits, positive)

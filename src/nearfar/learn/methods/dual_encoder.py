@@ -1,0 +1,93 @@
+"""Dual encoder: queries and documents in one space (DPR, arXiv:2004.04906), symmetric as in CLIP (arXiv:2103.00020)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nearfar.embedder import Side
+from nearfar.learn.data.batches import PairBatch, Tokens
+from nearfar.learn.encoders import TextEncoder
+from nearfar.learn.losses import info_nce
+from nearfar.recipe.schema import DualEncoder as DualEncoderSettings
+
+_COLDEST, _HOTTEST = 0.005, 1.0  # a learned temperature is kept between these, as CLIP keeps its own above 0.01
+
+
+class Embedded(NamedTuple):
+    """The tensors that `loss` needs, and nothing else: n anchors and n + m candidates, of which the first n are positives."""
+
+    queries: Tensor
+    candidates: Tensor
+    query_ids: Tensor
+    candidate_ids: Tensor
+    positive_ids: Tensor
+
+
+class DualEncoder(nn.Module):
+    """Symmetric InfoNCE between queries and documents over the batch, plus explicit negatives.
+
+    Args:
+        query_tower: embeds queries.
+        document_tower: embeds documents; the same object for a shared tower.
+        settings: temperature and Matryoshka prefixes.
+    """
+
+    def __init__(self, query_tower: TextEncoder, document_tower: TextEncoder, settings: DualEncoderSettings) -> None:
+        super().__init__()
+        self.query_tower = query_tower
+        self.document_tower = document_tower
+        self.dims = sorted({query_tower.dim, *settings.matryoshka}, reverse=True)
+        log_temperature = torch.tensor(math.log(settings.temperature.initial))
+        self.log_temperature = nn.Parameter(log_temperature, requires_grad=settings.temperature.learned)
+
+    @property
+    def temperature(self) -> Tensor:
+        """The softmax temperature, a positive scalar."""
+        return self.log_temperature.exp().clamp(_COLDEST, _HOTTEST)
+
+    def tower(self, side: Side) -> TextEncoder:
+        """The encoder of one side."""
+        return self.query_tower if side == "query" else self.document_tower
+
+    def embed(self, batch: PairBatch) -> Embedded:
+        """Step one: everything that goes through an encoder."""
+        candidates = _joined(batch.documents, batch.negatives)
+        return Embedded(
+            self.query_tower(batch.queries),
+            self.document_tower(candidates),
+            batch.query_ids,
+            batch.document_ids,
+            batch.positive_ids,
+        )
+
+    def loss(self, embedded: Embedded) -> Tensor:
+        """Step two: InfoNCE in both directions, averaged over the Matryoshka prefixes."""
+        queries, candidates = embedded.queries, embedded.candidates
+        documents = candidates[: len(queries)]
+        own = torch.arange(len(queries), device=queries.device)
+        # A candidate that is also positive to the anchor, or belongs to an equal anchor, is no negative.
+        belongs = (embedded.positive_ids.unsqueeze(2) == embedded.candidate_ids).any(dim=1)
+        same_query = embedded.query_ids.unsqueeze(1) == embedded.query_ids
+        belongs[:, : len(queries)] |= same_query
+        losses = []
+        for dim in self.dims:
+            forwards = info_nce(
+                queries[:, :dim], candidates[:, :dim], own, temperature=self.temperature, ignored=belongs
+            )
+            backwards = info_nce(
+                documents[:, :dim],
+                queries[:, :dim],
+                own,
+                temperature=self.temperature,
+                ignored=belongs[:, : len(queries)].T,
+            )
+            losses.append((forwards + backwards) / 2)
+        return torch.stack(losses).mean()
+
+
+def _joined(first: Tokens, second: Tokens) -> Tokens:
+    return Tokens(torch.cat([first.ids, second.ids]), torch.cat([first.lengths, second.lengths]))

@@ -1,0 +1,144 @@
+"""A dual encoder with its frontend: how it is made from a recipe, saved, loaded, and used as an Embedder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nearfar.embedder import Side
+from nearfar.errors import RunError
+from nearfar.frontend import TextFrontend
+from nearfar.learn.data.batches import Tokens
+from nearfar.learn.encoders import build_encoder
+from nearfar.learn.methods.dual_encoder import DualEncoder
+from nearfar.recipe.schema import FileTokenizer, HuggingFaceEncoder, Recipe, TrainTokenizer, TransformerEncoder
+
+
+def build_frontend(recipe: Recipe, texts: Any) -> TextFrontend:
+    """The frontend of a recipe; a vocabulary to be trained is learned from `texts`.
+
+    Args:
+        recipe: the recipe.
+        texts: iterable of the training texts; read only where the vocabulary is trained.
+
+    Raises:
+        RunError: where the tokenizer of an `hf` encoder cannot be found.
+    """
+    settings = recipe.frontend
+    tokenizer = recipe.tokenizer
+    lengths: dict[str, Any] = {
+        "max_query_tokens": settings.max_query_tokens,
+        "max_document_tokens": settings.max_document_tokens,
+        "query_prompt": settings.prompts.query,
+        "document_prompt": settings.prompts.document,
+    }
+    if isinstance(tokenizer, TrainTokenizer):
+        needs_cls = isinstance(recipe.encoder, TransformerEncoder) and recipe.encoder.pooling == "cls"
+        return TextFrontend.train(
+            texts,
+            model=tokenizer.model,
+            vocab_size=tokenizer.vocab_size,
+            lowercase=tokenizer.lowercase,
+            split_identifiers=tokenizer.split_identifiers,
+            add_special=needs_cls,
+            **lengths,
+        )
+    if isinstance(tokenizer, FileTokenizer):
+        return TextFrontend.from_file(tokenizer.path, **lengths)
+    assert isinstance(recipe.encoder, HuggingFaceEncoder)
+    return TextFrontend.from_file(_tokenizer_of(recipe.encoder), **lengths)
+
+
+def _tokenizer_of(encoder: HuggingFaceEncoder) -> Path:
+    """The tokenizer.json of a model directory, or of a hub model (fetched by `huggingface_hub`)."""
+    local = Path(encoder.model)
+    if local.is_dir():
+        return local / "tokenizer.json"
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(encoder.model, "tokenizer.json", revision=encoder.revision))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise RunError(
+            f"encoder.model {encoder.model!r}: no tokenizer.json ({reason}). "
+            "Give a local directory that has one, or a hub name that this machine can reach."
+        ) from error
+
+
+def build_method(recipe: Recipe, frontend: TextFrontend, document_share: npt.NDArray[Any] | None = None) -> DualEncoder:
+    """The method of a recipe with fresh weights, drawn from the recipe's seed.
+
+    Args:
+        recipe: the recipe.
+        frontend: for the size of the vocabulary.
+        document_share: (vocab_size,) share of training documents with each token, where known.
+    """
+    torch.manual_seed(recipe.seed)
+
+    def tower() -> Any:
+        return build_encoder(
+            recipe.encoder,
+            recipe.frontend,
+            vocab_size=frontend.vocab_size,
+            pad_id=frontend.pad_id,
+            document_share=document_share,
+        )
+
+    query_tower = tower()
+    document_tower = query_tower if recipe.method.towers == "shared" else tower()
+    for prefix in recipe.method.matryoshka:
+        if prefix > query_tower.dim:
+            raise RunError(f"method.matryoshka has {prefix}, but the encoder gives only {query_tower.dim} dimensions")
+    return DualEncoder(query_tower, document_tower, recipe.method)
+
+
+class TorchEmbedder:
+    """A dual encoder in training as an Embedder: what the bundle is compared with.
+
+    Args:
+        method: the trained dual encoder.
+        frontend: text to token ids.
+        dim: keep only so many components (a Matryoshka prefix).
+        batch_size: texts at a time.
+    """
+
+    def __init__(
+        self, method: DualEncoder, frontend: TextFrontend, *, dim: int | None = None, batch_size: int = 256
+    ) -> None:
+        self.method, self.frontend, self.batch_size = method, frontend, batch_size
+        self._dim = dim or method.query_tower.dim
+
+    @property
+    def dim(self) -> int:
+        """Components of an embedding."""
+        return self._dim
+
+    def embed(self, items: Sequence[str], side: Side = "document") -> npt.NDArray[np.float32]:
+        """Embed texts; float32 (n, dim), rows of unit length."""
+        tokens: list[npt.NDArray[np.int32]] = []
+        for start in range(0, len(items), 1024):
+            tokens += self.frontend.encode(list(items[start : start + 1024]), side)
+        return self.embed_tokens(tokens, side)
+
+    @torch.no_grad()
+    def embed_tokens(self, tokens: Sequence[npt.NDArray[np.int32]], side: Side) -> npt.NDArray[np.float32]:
+        """Embed texts given as token ids; float32 (n, dim), rows of unit length."""
+        tower = self.method.tower(side)
+        device = next(tower.parameters()).device
+        was_training = self.method.training
+        self.method.eval()
+        out = np.zeros((len(tokens), self.dim), dtype=np.float32)
+        order = np.argsort([len(t) for t in tokens], kind="stable")  # alike lengths together: little padding
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            flat, lengths = Tokens.of([tokens[i] for i in rows], self.frontend.pad_id)
+            vectors = tower(Tokens(flat.to(device), lengths.to(device)))[:, : self.dim]
+            out[rows] = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
+        self.method.train(was_training)
+        return out

@@ -1,0 +1,98 @@
+"""When the state of a run goes to disk: every so many steps, after every validation, and when the user interrupts."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from nearfar.errors import RunError
+
+
+class InterruptedRunError(RunError):
+    """The user (or the system) asked the run to stop; its state has been saved."""
+
+
+class Checkpoints(Checkpoint):
+    """Keeps `last.ckpt` and, by the validation metric, `best.ckpt`.
+
+    A step that is followed by a validation is saved after it rather than before, so that a resumed run does not miss it.
+    Lightning calls callbacks of this kind last, so the state of early stopping is part of what is saved.
+
+    Args:
+        directory: where the files go; Lightning writes each beside its place and renames it.
+        every: steps between two checkpoints.
+        validate_every: steps between two validations; None where nothing is validated.
+        metric: name of the figure that says which state is best.
+    """
+
+    def __init__(self, directory: Path, *, every: int, validate_every: int | None, metric: str) -> None:
+        self.last, self.best = directory / "last.ckpt", directory / "best.ckpt"
+        self.every, self.validate_every, self.metric = every, validate_every, metric
+        self.best_value = float("-inf")
+        self.best_step = 0
+        self._stop = threading.Event()
+        self._previous: dict[int, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best so far, which a resumed run goes on from."""
+        return {"best_value": self.best_value, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best so far."""
+        self.best_value, self.best_step = state_dict["best_value"], state_dict["best_step"]
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop.set()
+        signal.signal(number, self._previous[number])  # a second one stops at once
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """From here on Ctrl-C and SIGTERM let the step finish and save it."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._on_signal)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save a step that no validation follows."""
+        step = trainer.global_step
+        if self.validate_every and step % self.validate_every == 0:
+            return
+        if step % self.every == 0 or self._stop.is_set():
+            trainer.save_checkpoint(self.last)
+        self._leave_if_asked(step)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save a validated step, and keep it apart if it is the best so far."""
+        if trainer.sanity_checking:
+            return
+        value = float(trainer.callback_metrics[f"validation/{self.metric}"])
+        better = value > self.best_value
+        if better:
+            self.best_value, self.best_step = value, trainer.global_step
+            trainer.save_checkpoint(self.best)
+        trainer.save_checkpoint(self.last)
+        self._leave_if_asked(trainer.global_step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save where the run ended; without validation that is also the best."""
+        trainer.save_checkpoint(self.last)
+        if not self.validate_every:
+            self.best_step = trainer.global_step
+            trainer.save_checkpoint(self.best)
+
+    def _leave_if_asked(self, step: int) -> None:
+        if self._stop.is_set():
+            raise InterruptedRunError(f"stopped after step {step}; the state is saved")

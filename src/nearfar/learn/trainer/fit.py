@@ -1,0 +1,237 @@
+"""A whole training run in its directory: prepare, train, stop, resume."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from nearfar.errors import RunError
+from nearfar.frontend import TextFrontend
+from nearfar.learn.data.batches import PairDataset, StepSampler
+from nearfar.learn.data.corpus import PairCorpus
+from nearfar.learn.data.split import VALIDATION
+from nearfar.learn.data.textfile import TokenFile
+from nearfar.learn.methods.dual_encoder import DualEncoder
+from nearfar.learn.model import build_method
+from nearfar.learn.trainer.checkpoints import Checkpoints, InterruptedRunError
+from nearfar.learn.trainer.module import ContrastiveModule
+from nearfar.learn.trainer.ticks import ProgressTicks
+from nearfar.learn.trainer.validation import PairRetrieval
+from nearfar.progress import Stages, silent
+from nearfar.recipe.schema import Recipe, SpansPairing
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How the training ended.
+
+    Attributes:
+        steps: steps taken.
+        planned_steps: steps that the recipe asked for.
+        best_step: the step whose weights are exported.
+        best_value: its validation figure; None where nothing was held out.
+        seconds: wall time of this attempt.
+    """
+
+    steps: int
+    planned_steps: int
+    best_step: int
+    best_value: float | None
+    seconds: float
+
+
+class _Batches(L.LightningDataModule):
+    """The loaders. The sampler starts at the step that the run has reached."""
+
+    def __init__(self, dataset: PairDataset, *, batch_size: int, total_steps: int, validates: bool) -> None:
+        super().__init__()
+        self.dataset, self.batch_size, self.total_steps, self.validates = dataset, batch_size, total_steps, validates
+
+    def train_dataloader(self) -> Any:
+        assert self.trainer is not None
+        sampler = StepSampler(
+            len(self.dataset),
+            self.batch_size,
+            self.total_steps,
+            seed=self.dataset.seed,
+            start=self.trainer.global_step,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+        )
+        return DataLoader(self.dataset, sampler=sampler, batch_size=None)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader([0] if self.validates else [], batch_size=None)  # type: ignore[arg-type]
+
+
+def planned_steps(recipe: Recipe, rows: int) -> int:
+    """Optimiser steps of a run over `rows` training rows."""
+    per_epoch = StepSampler(rows, recipe.train.batch_size, 1, seed=0).steps_per_epoch
+    return max(1, round(recipe.train.epochs * per_epoch))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back Lightning's own announcements, and the warnings that do not apply here."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # Our sampler starts at the right step, so the loader needs no state of its own.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*logging interval.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def document_share(tokens: TokenFile, vocab_size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Share of the documents that have each token, (vocab_size,)."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    for number in range(len(tokens)):
+        counts[np.unique(tokens[number])] += 1
+    return counts / max(1, len(tokens))
+
+
+def fit(
+    recipe: Recipe,
+    corpus: PairCorpus,
+    frontend: TextFrontend,
+    query_tokens: TokenFile,
+    document_tokens: TokenFile,
+    directory: Path,
+    *,
+    resume: bool = False,
+    stages: Stages = silent,
+) -> FitResult:
+    """Train the method of a recipe and leave `checkpoints/best.ckpt` in `directory`.
+
+    Args:
+        recipe: what to do.
+        corpus: what to learn from.
+        frontend: its vocabulary.
+        query_tokens: token ids of the queries.
+        document_tokens: token ids of the documents.
+        directory: the run directory.
+        resume: go on from `checkpoints/last.ckpt` where there is one.
+        stages: told how far it is.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        DataError: where fewer than two training pairs are left.
+        InterruptedRunError: after Ctrl-C or SIGTERM; the state is saved.
+        RunError: where the loss became NaN, or a checkpoint cannot be read.
+    """
+    started = time.perf_counter()
+    training = recipe.train
+    torch.set_num_threads(training.threads or os.cpu_count() or 1)
+    spans = next((p for p in recipe.data.pairings if isinstance(p, SpansPairing)), None)
+    dataset = PairDataset.of(
+        corpus,
+        query_tokens,
+        document_tokens,
+        spans=spans,
+        max_query_tokens=recipe.frontend.max_query_tokens,
+        seed=recipe.seed,
+        empty_token=frontend.pad_id,
+    )
+    steps = planned_steps(recipe, len(dataset))
+    method = build_method(recipe, frontend, document_share(document_tokens, frontend.vocab_size))
+    validates = bool((corpus.side == VALIDATION).any())
+    validation = PairRetrieval(corpus, query_tokens, document_tokens, frontend, seed=recipe.seed) if validates else None
+    validate_every = min(steps, training.validate_every or max(1, steps // 10)) if validates else None
+    metric = training.early_stop.metric if training.early_stop else "ndcg_at_10"
+    checkpoints = Checkpoints(
+        directory / "checkpoints", every=training.checkpoint_every, validate_every=validate_every, metric=metric
+    )
+    callbacks: list[L.Callback] = [checkpoints]
+    if training.early_stop and validates:
+        callbacks.append(EarlyStopping(f"validation/{metric}", mode="max", patience=training.early_stop.patience))
+    callbacks.append(ProgressTicks(stages, steps, metric))
+    attempts = len(list((directory / "logs").glob("attempt-*")))
+    module = ContrastiveModule(method, training, total_steps=steps, validation=validation, seed=recipe.seed)
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator=training.accelerator,
+            devices=1,
+            precision=training.precision,
+            max_steps=steps,
+            max_epochs=1,
+            val_check_interval=validate_every or 1.0,
+            limit_val_batches=1 if validates else 0,
+            num_sanity_val_steps=0,
+            gradient_clip_val=training.gradient_clip,
+            log_every_n_steps=max(1, min(10, steps // 10)),
+            callbacks=callbacks,
+            logger=CSVLogger(directory, name="logs", version=f"attempt-{attempts + 1}"),
+            enable_checkpointing=True,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+            use_distributed_sampler=False,
+            detect_anomaly=False,
+            default_root_dir=directory,
+        )
+        last = checkpoints.last if resume and checkpoints.last.exists() else None
+        data = _Batches(dataset, batch_size=training.batch_size, total_steps=steps, validates=validates)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        except InterruptedRunError as error:
+            raise InterruptedRunError(f"{error} of {steps}. Go on with: nearfar train --resume {directory}") from None
+    if not all(bool(torch.isfinite(p).all()) for p in method.parameters()):
+        raise RunError(
+            f"the weights became NaN or infinite after {trainer.global_step} steps: lower train.learning_rate "
+            f"(now {training.learning_rate:g}) or set train.gradient_clip; the log is in {directory / 'logs'}"
+        )
+    result = FitResult(
+        steps=trainer.global_step,
+        planned_steps=steps,
+        best_step=checkpoints.best_step,
+        best_value=checkpoints.best_value if validates else None,
+        seconds=time.perf_counter() - started,
+    )
+    (directory / "fit.json").write_text(json.dumps(asdict(result), indent=1), "utf-8")
+    return result
+
+
+def load_weights(method: DualEncoder, checkpoint: Path) -> None:
+    """Put the weights of a checkpoint into `method`; only tensors are read, never code.
+
+    Raises:
+        RunError: where the file is missing, damaged or of another recipe.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        method.load_state_dict(
+            {name.removeprefix("method."): value for name, value in state.items() if name.startswith("method.")}
+        )
+    except FileNotFoundError:
+        raise RunError(
+            f"{checkpoint} does not exist: the run has not got that far; go on with nearfar train --resume {checkpoint.parent.parent}"
+        ) from None
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise RunError(
+            f"{checkpoint} cannot be read ({str(error).splitlines()[0]}): it is damaged or belongs to another recipe"
+        ) from error

@@ -1,0 +1,38 @@
+"""How far the training is, for whoever looks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+from nearfar.progress import Stages, Tick, silent
+
+
+class ProgressTicks(L.Callback):
+    """Ticks once a step, with the loss and the last validation figure beside it.
+
+    Args:
+        stages: whom to tell.
+        total_steps: steps of the whole run.
+        metric: the validation figure to show.
+    """
+
+    def __init__(self, stages: Stages, total_steps: int, metric: str) -> None:
+        self._stages, self._total, self._metric = stages, total_steps, metric
+        self._tick: Tick = silent("training")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begin; a resumed run begins where it was."""
+        self._tick = self._stages("training", self._total)
+        self._tick(trainer.global_step)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """One step further."""
+        figures = trainer.callback_metrics
+        note = f"loss {float(figures['loss']):.3f}" if "loss" in figures else ""
+        if f"validation/{self._metric}" in figures:
+            note += f", {self._metric} {float(figures[f'validation/{self._metric}']):.3f}"
+        self._tick(1, note)

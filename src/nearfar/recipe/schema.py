@@ -1,0 +1,439 @@
+"""The recipe: a whole run described in one YAML file. These models are the schema; their docstrings are its documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+
+# Strict: `true` is no number and "10" is text, in a recipe as anywhere else.
+Count = Annotated[int, Strict(), Field(ge=1, le=10**9)]
+Dimension = Annotated[int, Strict(), Field(ge=8, le=4096)]
+Amount = Annotated[float, Strict(), Field(gt=0.0, le=1e9)]
+Fraction = Annotated[float, Strict(), Field(ge=0.0, lt=1.0)]
+
+
+class Settings(BaseModel):
+    """A block of a recipe: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+# --- where the data comes from ---------------------------------------------------------------------------------------
+
+
+class FolderSource(Settings):
+    """A folder of text files, read recursively in name order; each heading starts a section, each section is a document."""
+
+    kind: Literal["folder"]
+    path: Path
+    """The folder; relative paths start at the recipe's own folder."""
+    suffixes: tuple[str, ...] = (".md", ".txt", ".rst", ".html", ".htm")
+    """Which files to read."""
+    max_file_mb: Amount = 20.0
+    """Larger files are skipped and reported."""
+
+
+class Columns(Settings):
+    """Which columns of a table hold a document."""
+
+    text: str = "text"
+    """Column with what is embedded and searched."""
+    title: str | None = None
+    """Column with a short name."""
+    id: str | None = None
+    """Column with a unique name; by default the line or row number."""
+    group: str | None = None
+    """Column that says what belongs together, for a split by group."""
+    location: str | None = None
+    """Column that says where a person finds the document; by default file and line of the row."""
+
+
+class TableSource(Settings):
+    """A JSONL (also .gz), CSV or Parquet file with named columns."""
+
+    kind: Literal["jsonl", "csv", "parquet"]
+    path: Path
+    """The file; relative paths start at the recipe's own folder."""
+    columns: Columns = Columns()
+    """Where the documents are, for pairings that work on documents."""
+
+
+class DocstringsSource(Settings):
+    """The docstrings of Python code, read with `ast` and never imported."""
+
+    kind: Literal["docstrings"]
+    paths: tuple[Path, ...] = ()
+    """Folders to read; none means the standard library and the installed packages of the running Python."""
+    limit_files: Count | None = None
+    """Read only so many files, spread evenly over all packages (for a quick try)."""
+
+
+Source = Annotated[FolderSource | TableSource | DocstringsSource, Field(discriminator="kind")]
+
+
+# --- what is positive ------------------------------------------------------------------------------------------------
+
+
+class ColumnsPairing(Settings):
+    """Labelled pairs from named columns of a table."""
+
+    kind: Literal["columns"]
+    query: str = "query"
+    """Column with the anchor text."""
+    positive: str = "positive"
+    """Column with one positive text, or a list of them."""
+    negative: str | None = None
+    """Column with an explicit negative text, or a list of them."""
+
+
+class LeadBodyPairing(Settings):
+    """The first paragraph of a document belongs to the rest of it."""
+
+    kind: Literal["lead_body"]
+    min_words: Count = 3
+    """Shorter first paragraphs and shorter rests make no pair."""
+
+
+class TitleBodyPairing(Settings):
+    """The title of a file belongs to every section of it (a file without headings is one section)."""
+
+    kind: Literal["title_body"]
+
+
+class HeadingSectionPairing(Settings):
+    """A heading belongs to the text under it; for sources without headings, a document's title to its text."""
+
+    kind: Literal["heading_section"]
+
+
+class SpansPairing(Settings):
+    """A random span of a document belongs to the rest of that document; drawn anew at every step, so no labels are needed."""
+
+    kind: Literal["spans"]
+    min_tokens: Count = 4
+    """Shortest span."""
+    max_tokens: Count = 24
+    """Longest span."""
+    keep: Annotated[float, Strict(), Field(ge=0.0, le=1.0)] = 0.0
+    """How often the span also stays in the document, so that exact words are worth matching."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens ({self.min_tokens}) must not be larger than max_tokens ({self.max_tokens})")
+        return self
+
+
+Pairing = Annotated[
+    ColumnsPairing | LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing | SpansPairing,
+    Field(discriminator="kind"),
+]
+
+
+class Split(Settings):
+    """Which pairs are held out. Texts that occur in two pairs keep those pairs on the same side."""
+
+    by: Literal["random", "group"] = "random"
+    """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part."""
+    validation: Fraction = 0.05
+    """Share of the pairs to stop and to choose by."""
+    test: Fraction = 0.1
+    """Share of the pairs for the figures that are reported."""
+
+    @model_validator(mode="after")
+    def _leaves_training_data(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1: nothing would be left to train on")
+        return self
+
+
+class Data(Settings):
+    """The user's data: where it is, what is positive, what is held out."""
+
+    source: Source
+    """Where the data lies."""
+    pairings: tuple[Pairing, ...] = Field(min_length=1)
+    """One or more rules; their pairs are mixed."""
+    split: Split = Split()
+    bad_rows: Literal["refuse", "skip"] = "skip"
+    """Whether a row or file that cannot be read stops the run; skipped ones are counted and shown either way."""
+
+    @model_validator(mode="after")
+    def _columns_need_a_table(self) -> Self:
+        if not isinstance(self.source, TableSource) and any(p.kind == "columns" for p in self.pairings):
+            raise ValueError(
+                f"pairing 'columns' needs a source with columns (jsonl, csv, parquet), not '{self.source.kind}'; "
+                "use lead_body, title_body, heading_section or spans"
+            )
+        return self
+
+
+# --- frontend --------------------------------------------------------------------------------------------------------
+
+
+class TrainTokenizer(Settings):
+    """Learn the vocabulary from the corpus."""
+
+    kind: Literal["train"]
+    model: Literal["wordpiece", "bpe"] = "wordpiece"
+    """How words are cut into pieces."""
+    vocab_size: Annotated[int, Strict(), Field(ge=64, le=500_000)] = 16_000
+    """Number of pieces; fewer if the corpus does not have so many."""
+    lowercase: bool = True
+    """Fold case and strip accents."""
+    split_identifiers: bool = False
+    """Cut camelCase at its humps, for text with code in it; snake_case is cut in any case."""
+
+
+class FileTokenizer(Settings):
+    """Use an existing tokenizer.json (Hugging Face `tokenizers` format)."""
+
+    kind: Literal["file"]
+    path: Path
+    """The file; relative paths start at the recipe's own folder."""
+
+
+class ModelTokenizer(Settings):
+    """Use the tokenizer that comes with the `hf` encoder."""
+
+    kind: Literal["model"]
+
+
+Tokenizer = Annotated[TrainTokenizer | FileTokenizer | ModelTokenizer, Field(discriminator="kind")]
+
+
+class Prompts(Settings):
+    """Text put before an item of each side."""
+
+    query: str = ""
+    """Put before every query."""
+    document: str = ""
+    """Put before every document."""
+
+
+class TextFrontendSettings(Settings):
+    """How text becomes token ids: the same in training and on the device."""
+
+    kind: Literal["text"] = "text"
+    tokenizer: Tokenizer | None = None
+    """Where the vocabulary comes from; by default that of the model for encoder `hf`, and else one learned from the corpus."""
+    max_query_tokens: Count = 64
+    """A query is cut to so many tokens."""
+    max_document_tokens: Count = 256
+    """A document is cut to so many tokens."""
+    prompts: Prompts = Prompts()
+
+
+# --- encoder ---------------------------------------------------------------------------------------------------------
+
+
+class StaticEncoder(Settings):
+    """A table of token embeddings with a learned weight per token, summed over the text; microseconds on any device."""
+
+    kind: Literal["static"]
+    dim: Dimension = 256
+    """Components of a token vector, and of an embedding."""
+    term_frequency: Literal["sqrt", "linear"] = "sqrt"
+    """How the occurrences of a token in a text add up: f of them weigh the square root of f, or f."""
+    token_dropout: Fraction = 0.0
+    """Share of tokens left out at random while training."""
+    projection: Count | None = None
+    """Output dimension of an optional linear layer after pooling."""
+
+    @property
+    def output_dim(self) -> int:
+        """Dimension of the embeddings."""
+        return self.projection or self.dim
+
+
+class TransformerEncoder(Settings):
+    """A small transformer trained from scratch."""
+
+    kind: Literal["transformer"]
+    dim: Dimension = 256
+    """Components of a token vector, and of an embedding; a multiple of `heads`."""
+    layers: Count = 2
+    """Blocks of attention and feed-forward."""
+    heads: Count = 4
+    """Attention heads of a block."""
+    feedforward: Count = 512
+    """Width of the feed-forward layer."""
+    dropout: Fraction = 0.1
+    """Share of activations left out at random while training."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """One vector per text: the mean of its token vectors, or that of a first [CLS] token."""
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.dim % self.heads:
+            raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
+        return self
+
+    @property
+    def output_dim(self) -> int:
+        """Dimension of the embeddings."""
+        return self.dim
+
+
+class HuggingFaceEncoder(Settings):
+    """An encoder from a Hugging Face model directory or hub name, fine-tuned. Code inside a model repository is never run."""
+
+    kind: Literal["hf"]
+    model: str
+    """A local directory or a hub name; a hub name is fetched by `transformers` from wherever HF_ENDPOINT points."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub model."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """One vector per text: the mean of its token vectors, or its first token. Use what the model was trained with."""
+    projection: Count | None = None
+    """Output dimension of an optional linear layer after pooling."""
+
+
+Encoder = Annotated[StaticEncoder | TransformerEncoder | HuggingFaceEncoder, Field(discriminator="kind")]
+
+
+# --- method ----------------------------------------------------------------------------------------------------------
+
+
+class Temperature(Settings):
+    """The softmax temperature of InfoNCE."""
+
+    initial: Annotated[float, Strict(), Field(gt=0, le=10)] = 0.05
+    """Its value at the first step."""
+    learned: bool = False
+    """Whether it is trained along, between 0.005 and 1."""
+
+
+class DualEncoder(Settings):
+    """Queries and documents in one space by symmetric InfoNCE over the batch (DPR, arXiv:2004.04906; CLIP, arXiv:2103.00020)."""
+
+    kind: Literal["dual_encoder"] = "dual_encoder"
+    towers: Literal["shared", "separate"] = "shared"
+    """One encoder for both sides, or one for each."""
+    temperature: Temperature = Temperature()
+    """How sharply the nearest negatives stand out."""
+    matryoshka: tuple[Count, ...] = ()
+    """Prefix lengths that are trained to work on their own (Matryoshka representation learning, arXiv:2205.13147)."""
+
+
+Method = Annotated[DualEncoder, Field(discriminator="kind")]
+
+
+# --- training, evaluation, export ------------------------------------------------------------------------------------
+
+
+class EarlyStop(Settings):
+    """Stop when the validation metric no longer grows."""
+
+    metric: Literal["ndcg_at_10", "recall_at_1", "recall_at_10", "mrr_at_10"] = "ndcg_at_10"
+    """What is to grow; the best step by it is exported."""
+    patience: Count = 3
+    """Validations without a new best before the run stops."""
+
+
+class Training(Settings):
+    """The optimiser and the loop."""
+
+    epochs: Amount = 10.0
+    """Passes over the training pairs; may be a fraction."""
+    batch_size: Annotated[int, Strict(), Field(ge=2, le=10**7)] = 1024
+    """Pairs a step over all ranks; the other pairs of the batch are the negatives."""
+    learning_rate: Amount = 1e-2
+    """Peak rate of AdamW. About 0.01 for `static`, 0.0005 for `transformer`, 0.00005 for `hf`."""
+    weight_decay: Annotated[float, Strict(), Field(ge=0)] = 0.0
+    """Of matrices; biases and token weights are not decayed."""
+    warmup: Fraction = 0.05
+    """Share of the steps in which the learning rate grows from zero; afterwards it falls linearly."""
+    gradient_clip: Amount | None = None
+    """Largest norm of the gradient."""
+    validate_every: Count | None = None
+    """Steps between validations; by default ten times a run."""
+    early_stop: EarlyStop | None = EarlyStop()
+    """`null` trains to the last step."""
+    checkpoint_every: Count = 50
+    """Steps between checkpoints; a killed run resumes from the last one, bit-identically."""
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """What to train on."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Number format, in the names of Lightning."""
+    threads: Count | None = None
+    """CPU threads; by default all cores."""
+
+
+class Evaluation(Settings):
+    """What is measured on the held-out pairs."""
+
+    bootstrap: Annotated[int, Strict(), Field(ge=0, le=10**6)] = 1000
+    """Resamples for the 95 % intervals."""
+    max_queries: Count = 2_000
+    """At most so many test queries, drawn at random."""
+    max_documents: Count = 200_000
+    """At most so many candidates: all positives, and others drawn at random."""
+    baselines: tuple[Literal["bm25", "untrained"], ...] = ("bm25", "untrained")
+    """What the model is set beside."""
+
+
+class Export(Settings):
+    """What ships."""
+
+    quantise: Literal["int8", "none"] = "int8"
+    """Number format of the weights that ship."""
+    dim: Count | None = None
+    """Keep only the first so many components (a Matryoshka prefix)."""
+
+
+class Recipe(Settings):
+    """A whole run: data, frontend, encoder, method, training, evaluation, export."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
+    """Lower-case letters, digits, `.`, `_`, `-`; names the run's folder and the bundle."""
+    description: str = ""
+    """For people; goes into the card."""
+    seed: Annotated[int, Strict(), Field(ge=0, lt=2**31)] = 0
+    """Of all randomness: the same recipe, data and machine give the same weights."""
+    data: Data
+    frontend: TextFrontendSettings = TextFrontendSettings()
+    encoder: Encoder
+    """What turns tokens into a vector."""
+    method: Method = DualEncoder()
+    """What it learns by."""
+    train: Training = Training()
+    evaluate: Evaluation = Evaluation()
+    export: Export = Export()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer block, or what stands for it where the recipe leaves it out."""
+        if self.frontend.tokenizer is not None:
+            return self.frontend.tokenizer
+        is_hf = isinstance(self.encoder, HuggingFaceEncoder)
+        return ModelTokenizer(kind="model") if is_hf else TrainTokenizer(kind="train")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        is_hf = isinstance(self.encoder, HuggingFaceEncoder)
+        if self.tokenizer.kind == "model" and not is_hf:
+            raise ValueError(
+                f"frontend.tokenizer 'model' needs encoder 'hf'; encoder '{self.encoder.kind}' has no tokenizer of its own: "
+                "use 'train' or 'file'"
+            )
+        if self.tokenizer.kind == "train" and is_hf:
+            raise ValueError(
+                "encoder 'hf' was pretrained with its own vocabulary: leave frontend.tokenizer out, or set it to {kind: model}"
+            )
+        # The width of a pretrained model without a projection is known only when it is loaded.
+        output_dim = (
+            self.encoder.projection if isinstance(self.encoder, HuggingFaceEncoder) else self.encoder.output_dim
+        )
+        for prefix in self.method.matryoshka:
+            if output_dim is not None and prefix > output_dim:
+                raise ValueError(f"method.matryoshka has {prefix}, but the encoder gives only {output_dim} dimensions")
+        if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:
+            raise ValueError(f"export.dim is {self.export.dim}, but the encoder gives only {output_dim} dimensions")
+        if self.train.early_stop is not None and self.data.split.validation == 0:
+            raise ValueError(
+                "train.early_stop needs validation pairs: set data.split.validation above 0, or train.early_stop to null"
+            )
+        return self

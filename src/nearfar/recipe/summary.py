@@ -1,0 +1,111 @@
+"""What a recipe would do, in a few lines for a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nearfar.recipe.schema import (
+    ColumnsPairing,
+    Data,
+    DocstringsSource,
+    HuggingFaceEncoder,
+    ModelTokenizer,
+    Recipe,
+    SpansPairing,
+    TrainTokenizer,
+    TransformerEncoder,
+)
+
+
+def summarise(recipe: Recipe) -> list[tuple[str, str]]:
+    """Rows (what, how) that say what a run of `recipe` would do."""
+    return [
+        ("recipe", recipe.name + (f": {recipe.description.strip()}" if recipe.description else "")),
+        ("data", _source(recipe.data)),
+        ("positives", "; ".join(_pairing(pairing) for pairing in recipe.data.pairings)),
+        ("held out", _split(recipe.data)),
+        ("text", _frontend(recipe)),
+        ("encoder", _encoder(recipe)),
+        ("method", _method(recipe)),
+        ("training", _training(recipe)),
+        ("evaluation", _evaluation(recipe)),
+        ("export", _export(recipe)),
+    ]
+
+
+def _source(data: Data) -> str:
+    source = data.source
+    if isinstance(source, DocstringsSource):
+        of = ", ".join(str(path) for path in source.paths) or "the standard library and installed packages"
+        return f"docstrings of {of}" + (f", at most {source.limit_files:,} files" if source.limit_files else "")
+    return f"{source.kind} {source.path}" + _if_missing(source.path)
+
+
+def _if_missing(path: Path) -> str:
+    try:
+        return "" if path.exists() else " (does not exist yet)"
+    except OSError:
+        return " (cannot be read)"
+
+
+def _pairing(pairing: object) -> str:
+    if isinstance(pairing, ColumnsPairing):
+        negative = f", negatives in {pairing.negative}" if pairing.negative else ""
+        return f"columns {pairing.query} and {pairing.positive}{negative}"
+    if isinstance(pairing, SpansPairing):
+        return f"spans of {pairing.min_tokens} to {pairing.max_tokens} tokens and the rest"
+    return str(getattr(pairing, "kind", "")).replace("_", " ")
+
+
+def _split(data: Data) -> str:
+    return f"{100 * data.split.validation:g}% to validate, {100 * data.split.test:g}% to test, by {data.split.by}; bad rows: {data.bad_rows}"
+
+
+def _frontend(recipe: Recipe) -> str:
+    frontend, tokenizer = recipe.frontend, recipe.tokenizer
+    if isinstance(tokenizer, TrainTokenizer):
+        how = f"{tokenizer.model} vocabulary of {tokenizer.vocab_size:,}, learned from the data"
+    elif isinstance(tokenizer, ModelTokenizer):
+        how = "the encoder's own tokenizer"
+    else:
+        how = f"tokenizer {tokenizer.path}{_if_missing(tokenizer.path)}"
+    return f"{how}; up to {frontend.max_query_tokens} tokens a query, {frontend.max_document_tokens} a document"
+
+
+def _encoder(recipe: Recipe) -> str:
+    encoder = recipe.encoder
+    if isinstance(encoder, HuggingFaceEncoder):
+        projection = f", projected to {encoder.projection} dimensions" if encoder.projection else ""
+        return f"{encoder.model} ({encoder.pooling} pooling{projection})"
+    shape = f", {encoder.layers} layers, {encoder.heads} heads" if isinstance(encoder, TransformerEncoder) else ""
+    return f"{encoder.kind}, {encoder.output_dim} dimensions{shape}"
+
+
+def _method(recipe: Recipe) -> str:
+    method = recipe.method
+    temperature = f"temperature {method.temperature.initial:g}{', learned' if method.temperature.learned else ''}"
+    prefixes = f"; prefixes {', '.join(map(str, method.matryoshka))} work on their own" if method.matryoshka else ""
+    return f"{method.kind.replace('_', ' ')}, {method.towers} towers, {temperature}{prefixes}"
+
+
+def _training(recipe: Recipe) -> str:
+    train = recipe.train
+    stop = (
+        f"; stops after {train.early_stop.patience} validations without a better {train.early_stop.metric}"
+        if train.early_stop
+        else ""
+    )
+    return (
+        f"{train.epochs:g} epochs, {train.batch_size:,} pairs a step, learning rate {train.learning_rate:g}, "
+        f"{train.accelerator} ({train.precision}), seed {recipe.seed}{stop}"
+    )
+
+
+def _evaluation(recipe: Recipe) -> str:
+    beside = f"beside {' and '.join(recipe.evaluate.baselines)}" if recipe.evaluate.baselines else "without a baseline"
+    return f"{beside}; intervals from {recipe.evaluate.bootstrap:,} resamples"
+
+
+def _export(recipe: Recipe) -> str:
+    numbers = "int8 weights" if recipe.export.quantise == "int8" else "float32 weights"
+    return numbers + (f", first {recipe.export.dim} dimensions" if recipe.export.dim else "")

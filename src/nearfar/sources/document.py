@@ -1,0 +1,104 @@
+"""What a reader yields: documents to search and pairs to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One thing that can be found.
+
+    Attributes:
+        id: unique and stable within its source (for example `guide.md#2` or `json.loads`).
+        text: what is embedded and searched, without the title.
+        title: a short name shown in results; may be empty.
+        location: where a person finds it, as `path:line` where there is a line.
+        group: what it belongs together with (package, folder, file): a split by group keeps it whole.
+        parent_title: the title of what it is a part of (the file of a section, the module of a function); may be empty.
+    """
+
+    id: str
+    text: str
+    title: str = ""
+    location: str = ""
+    group: str = ""
+    parent_title: str = ""
+
+    @property
+    def content(self) -> str:
+        """Title and text as one string: what an encoder is given."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One anchor with what should lie near it, and optionally what should lie far.
+
+    Attributes:
+        query: the anchor text.
+        positives: one or more texts that belong to it.
+        negatives: texts known not to belong to it; often empty.
+        location: `path:line` of the row, for messages.
+        group: as in `Document`.
+    """
+
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    location: str = ""
+    group: str = ""
+
+
+@dataclass(slots=True)
+class ReadReport:
+    """What a reader passed over, and why; nothing is dropped silently.
+
+    Attributes:
+        read: items yielded.
+        skipped: reason -> how many.
+        examples: the first few skipped, as `path:line: reason`.
+        repeated: items left out because exactly their text had been yielded before; no fault, so not among the skipped.
+    """
+
+    read: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+    repeated: int = 0
+
+    def skip(self, location: str, reason: str, keep: int = 5, detail: str = "") -> None:
+        """Count one skipped item; the first `keep` are remembered with their place.
+
+        What differs from item to item (an offset, a message) belongs in `detail`: reasons are what is counted, so there
+        must be few of them.
+        """
+        self.skipped[reason] = self.skipped.get(reason, 0) + 1
+        if len(self.examples) < keep:
+            self.examples.append(f"{location}: {reason} ({detail})" if detail else f"{location}: {reason}")
+
+    @property
+    def skipped_total(self) -> int:
+        """How many items were passed over."""
+        return sum(self.skipped.values())
+
+
+class DocumentSource(Protocol):
+    """A place that documents come from, read one by one so that memory does not grow with it."""
+
+    report: ReadReport
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the documents in a fixed order; a second call starts again from the first."""
+        ...
+
+
+class PairSource(Protocol):
+    """A place that labelled pairs come from (a table with named columns)."""
+
+    report: ReadReport
+
+    def pairs(self) -> Iterator[Pair]:
+        """Yield the pairs in a fixed order; a second call starts again from the first."""
+        ...
