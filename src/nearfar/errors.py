@@ -27,6 +27,10 @@ class RunError(NearfarError):
     """A training run cannot start, go on or be resumed."""
 
 
+class InterruptedRunError(RunError):
+    """The user (or the system) asked a run to stop; its state has been saved."""
+
+
 class MissingExtraError(NearfarError):
     """A part of nearfar was asked for whose packages are not installed."""
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nearfar.errors import MissingExtraError, RunError
+from nearfar.errors import BundleError, MissingExtraError, RecipeError, RunError
 from nearfar.progress import Stages, Tick, cumulative, silent
 from nearfar.recipe import Recipe, dump_recipe, load_recipe
 
@@ -88,10 +88,14 @@ class Run:
 
         Raises:
             BundleError: where it cannot be written; what was there stays.
-            RunError: where the encoder has fewer than `dim` components.
+            RunError: where the encoder has fewer than `dim` components, or there is no such `quantise` or baseline.
         """
         trained = self._trained()
         recipe = trained.recipe
+        _check_known("quantise", [quantise] if quantise is not None else [], ("int8", "none"))
+        _check_known("baselines", baselines or [], ("bm25", "untrained"))
+        if dim is not None and dim < 1:
+            raise RunError(f"dim is {dim}: give the number of components to keep, 1 or more")
         return _export(
             trained,
             Path(target) if target is not None else self.directory / "bundle",
@@ -125,6 +129,8 @@ def train(
         DataError: where the data cannot be used.
         RunError: where the directory is in use, or training failed or was interrupted.
     """
+    if isinstance(recipe, Recipe) and overrides:
+        raise RecipeError("overrides change a recipe file while it is read; this recipe has already been read")
     parsed = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     if directory is None:
         directory = Path("runs") / f"{parsed.name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -156,6 +162,12 @@ def _training_wing() -> Any:
     return nearfar.learn
 
 
+def _check_known(name: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for value in given:
+        if value not in known:
+            raise RunError(f"{name}: there is no {value!r}; choose from {', '.join(known)}")
+
+
 # --- export ----------------------------------------------------------------------------------------------------------
 
 
@@ -169,28 +181,36 @@ def _export(
     full = model.method.query_tower.dim
     if model.dim > full:
         raise RunError(f"dim is {model.dim}, but the encoder gives only {full} components")
-    tick = stages("exporting")
-    files = {}
+    files: dict[str, bytes] = {}
     graphs: dict[str, str] = {}
     shared = model.method.query_tower is model.method.document_tower
-    for side, tower in (("query", model.method.query_tower), ("document", model.method.document_tower)):
-        graphs[side] = "encoder.onnx" if shared else f"{side}_encoder.onnx"
-        if graphs[side] not in files:
-            files[graphs[side]] = export_graph(tower, dim=model.dim, quantise=quantise)
-            tick(1)
-    files[trained.frontend.settings.tokenizer] = trained.frontend.to_bytes()
 
-    def write(place: Path, manifest: Manifest) -> Bundle:
-        with BundleWriter(place) as writer:
-            for name, content in files.items():
-                writer.add(name, content)
-            return writer.finish(manifest, render_card(manifest))
+    def fill(writer: BundleWriter, manifest: Manifest) -> Bundle:
+        for name, content in files.items():
+            writer.add(name, content)
+        return writer.finish(manifest, render_card(manifest))
 
-    manifest = _manifest(trained, model, graphs)
-    with tempfile.TemporaryDirectory(prefix="nearfar-") as folder:
-        draft = write(Path(folder) / "bundle", manifest)
-        fusion, metrics = _measured(trained, model, draft, Path(folder), baselines, stages)
-    return write(target, manifest.model_copy(update={"fusion": fusion, "metrics": metrics}))
+    try:
+        # Entered first, so that a target that cannot be written is known before minutes of measuring.
+        with BundleWriter(target) as writer:
+            tick = stages("exporting")
+            for side, tower in (("query", model.method.query_tower), ("document", model.method.document_tower)):
+                graphs[side] = "encoder.onnx" if shared else f"{side}_encoder.onnx"
+                if graphs[side] not in files:
+                    files[graphs[side]] = export_graph(tower, dim=model.dim, quantise=quantise)
+                    tick(1)
+            files[trained.frontend.settings.tokenizer] = trained.frontend.to_bytes()
+            manifest = _manifest(trained, model, graphs)
+            with tempfile.TemporaryDirectory(prefix="nearfar-") as folder:
+                with BundleWriter(Path(folder) / "bundle") as draft_writer:
+                    draft = fill(draft_writer, manifest)
+                fusion, metrics = _measured(trained, model, draft, Path(folder), baselines, stages)
+            return fill(writer, manifest.model_copy(update={"fusion": fusion, "metrics": metrics}))
+    except OSError as error:  # what writes into the folder for temporary files; the writer has errors of its own
+        raise BundleError(
+            f"{target}: the bundle could not be made ({error}); what was there is untouched. "
+            f"Free some space in {tempfile.gettempdir()}, or set TMPDIR to another folder."
+        ) from error
 
 
 def _manifest(trained: TrainedRun, model: TorchEmbedder, graphs: dict[str, str]) -> Manifest:
@@ -449,14 +469,17 @@ def evaluate(
         raise DataError(
             f"{pairs} is no table of pairs: give a .jsonl, .csv or .parquet file with the columns {query!r} and {positive!r}"
         )
+    opened = Bundle.open(bundle)
     documents: dict[str, int] = {}
     judged: dict[str, dict[int, float]] = {}
     tick = stages("reading")
-    for pair in TablePairs(Path(pairs), kind, query=query, positive=positive).pairs():
+    table = TablePairs(Path(pairs), kind, query=query, positive=positive)
+    for pair in table.pairs():
         for text in pair.positives:
             judged.setdefault(pair.query, {})[documents.setdefault(text, len(documents))] = 1.0
         tick(1)
-    opened = Bundle.open(bundle)
+    if table.report.skipped_total:
+        tick(0, f"left out {table.report.skipped_total} rows, first: {table.report.examples[0]}")
     task = RetrievalTask(list(judged), list(documents), list(judged.values()))
     with tempfile.TemporaryDirectory(prefix="nearfar-") as folder:
         return compare(opened, task, Path(folder) / "index", fusion=opened.manifest.fusion, stages=stages)

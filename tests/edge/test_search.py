@@ -1,6 +1,7 @@
 import json
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -359,3 +360,10 @@ def test_the_graph_record_survives_a_round_trip(large):
     assert json.loads(record.dump())["rows"] == record.rows == LARGE
     assert type(record).parse(record.dump()) == record
     reader.close()
+
+
+def test_threads_may_share_an_index(large):
+    work = [(query, mode) for query in QUERIES for mode in MODES] * 3
+    with SearchIndex.open(large) as index, ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda job: index.search(job[0], 5, job[1]), work))
+        assert together == [index.search(query, 5, mode) for query, mode in work]

@@ -14,10 +14,9 @@ import pytest
 import torch
 from made_corpus import made_recipe, write_pairs
 
-from nearfar.errors import RunError
+from nearfar.errors import InterruptedRunError, RunError
 from nearfar.learn.data.batches import PairDataset
 from nearfar.learn.run import train_run
-from nearfar.learn.trainer.checkpoints import InterruptedRunError
 
 pytestmark = pytest.mark.recipe
 

@@ -10,7 +10,7 @@ import typer
 
 from nearfar import __version__
 from nearfar.cli import demo, recipe, search, train
-from nearfar.errors import NearfarError
+from nearfar.errors import InterruptedRunError, NearfarError
 
 app = typer.Typer(
     name="nearfar",
@@ -48,6 +48,9 @@ def main() -> None:
     """Run the command line; an error that nearfar raises on purpose is one message, never a traceback."""
     try:
         app()
+    except InterruptedRunError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(130)
     except NearfarError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

@@ -20,16 +20,16 @@ notes = Console(stderr=True, highlight=False)
 
 _ROWS = {
     "bm25": "BM25",
-    "untrained": "this encoder, untrained",
+    "untrained": "encoder, untrained",
     "model": "trained, float",
     "bundle": "bundle, dense",
     "hybrid": "bundle, hybrid",
 }
 _FIGURES = {
     "ndcg_at_10": "nDCG@10",
-    "recall_at_1": "recall@1",
-    "recall_at_10": "recall@10",
-    "recall_at_100": "recall@100",
+    "recall_at_1": "R@1",
+    "recall_at_10": "R@10",
+    "recall_at_100": "R@100",
     "mrr_at_10": "MRR@10",
 }
 
@@ -68,8 +68,8 @@ def progress_lines() -> Iterator[ProgressLines]:
     """Show the progress of several stages on standard error."""
     columns = (
         SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description:<30}"),
-        BarColumn(bar_width=20),
+        TextColumn("{task.description:<29}"),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[note]}[/]"),
@@ -81,7 +81,7 @@ def progress_lines() -> Iterator[ProgressLines]:
 
 
 def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
-    """The figures of a bundle, its baselines beside it; 95 % intervals for nDCG@10."""
+    """The figures of a bundle, its baselines beside it; half the 95 % interval beside nDCG@10."""
     table = Table(
         title="Held-out pairs, all documents as candidates",
         title_justify="left",
@@ -96,10 +96,10 @@ def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
         cells = []
         for name in _FIGURES:
             metric = values[name]
-            interval = (
-                f" [{metric.low:.3f}, {metric.high:.3f}]" if name == "ndcg_at_10" and metric.low is not None else ""
-            )
-            cells.append(f"{metric.value:.3f}{interval}".replace("[", "\\["))
+            interval = ""
+            if name == "ndcg_at_10" and metric.low is not None and metric.high is not None:
+                interval = f" ±{(metric.high - metric.low) / 2:.3f}"
+            cells.append(f"{metric.value:.3f}{interval}")
         table.add_row(_ROWS.get(row, row), *cells, style="bold" if row == "hybrid" else "")
     return table
 

@@ -18,6 +18,6 @@ def print_hits(hits: Sequence[Hit]) -> None:
     if not hits:
         out.print("nothing found")
     for hit in hits:
-        out.print(f"[dim]{hit.rank:>3}  {hit.score:6.3f}[/]  [bold]{escape(hit.title or hit.id)}[/]")
+        out.print(f"[dim]{hit.rank:>3}  {hit.score:6.3f}[/]  [bold]{escape(hit.title or hit.id)}[/]", soft_wrap=True)
         out.print(f"             {escape(hit.text)}", overflow="ellipsis", no_wrap=True)
         out.print(f"             [dim]{escape(hit.location)}[/]", soft_wrap=True)

@@ -38,7 +38,7 @@ class Encoder:
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 1, dim: int | None = None) -> None:
-        """Load the graphs of `bundle` and run each once on a small batch; see `open`."""
+        """Load the graphs of `bundle`; see `open`."""
         manifest = bundle.manifest
         if threads < 1:
             raise DataError(f"threads is {threads}: give 1 or more")
@@ -60,8 +60,8 @@ class Encoder:
             if tower.graph not in sessions:
                 sessions[tower.graph] = _open_graph(bundle, tower.graph, threads)
             self._sessions[side] = (tower.graph, sessions[tower.graph])
-        for side in self._sessions:
-            self._try_out(side)
+        self._tried: set[Side] = set()
+        self._try_out("query")
 
     @classmethod
     def open(cls, bundle: str | Path | Bundle, *, threads: int = 1, dim: int | None = None) -> Self:
@@ -112,6 +112,7 @@ class Encoder:
             raise DataError(f"batch_size is {batch_size}: give 1 or more")
         if isinstance(items, str):
             raise DataError("got one string where a list of texts is needed: wrap it as [text]")
+        self._try_out(side)
         vectors = np.empty((len(items), self._dim), dtype=np.float32)
         for start in range(0, len(items), _TEXTS_PER_BLOCK):
             rows = self._frontend.encode(items[start : start + _TEXTS_PER_BLOCK], side)
@@ -147,7 +148,12 @@ class Encoder:
         return vectors
 
     def _try_out(self, side: Side) -> None:
-        """Meet at opening, not in the middle of a search, what does not fit: vocabulary, length, dimension, norm."""
+        """Meet what does not fit (vocabulary, length, dimension, norm) before the first text goes through a tower.
+
+        For queries that is at opening; a device that only searches never pays for the longest document.
+        """
+        if side in self._tried:
+            return
         settings = self._frontend.settings
         longest = settings.max_query_tokens if side == "query" else settings.max_document_tokens
         rows = [np.full(length, self._frontend.vocab_size - 1, dtype=np.int32) for length in (1, longest)]
@@ -157,6 +163,7 @@ class Encoder:
             raise BundleError(
                 f"{where}: gave rows of length {norms[0]:.3g}, but cosine bundles give unit rows: export the bundle again"
             )
+        self._tried.add(side)
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

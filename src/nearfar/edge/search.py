@@ -19,11 +19,11 @@ from nearfar.edge.snippet import snippet
 from nearfar.edge.store.keyword import KeywordSearch, Term
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
-from nearfar.embedder import Embedder
 from nearfar.errors import DataError, StoreError
 
 if TYPE_CHECKING:
     from nearfar.edge.build import BuildReport, Progress
+    from nearfar.edge.encoder import Encoder
     from nearfar.sources.document import Document
 
 Mode = Literal["hybrid", "dense", "keyword"]
@@ -62,20 +62,19 @@ class SearchIndex:
     query at a time). The encoder is loaded by the first query that needs it.
     """
 
-    def __init__(self, path: Path, *, bundle: Bundle, embedder: Embedder | None = None, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, bundle: Bundle, threads: int = 1) -> None:
         """Open the index in `path`; users call `SearchIndex.open`.
 
         Args:
             path: folder of the index.
             bundle: the bundle that it was built with.
-            embedder: embeds the queries in place of the bundle's own encoder, with which it must agree.
             threads: of the encoder.
         """
         self.path = path
         self.bundle = bundle
         self.report: BuildReport | None = None
         """What building did, where this index comes from `build`."""
-        self._embedder = embedder
+        self._encoder: Encoder | None = None
         self._threads = threads
         self._lock = threading.Lock()
         self._reader = StoreReader(path)
@@ -151,7 +150,7 @@ class SearchIndex:
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         encoder = Encoder.open(bundle, threads=threads or os.cpu_count() or 1, dim=dim)
         report = build_index(path, bundle, encoder, documents, rebuild=rebuild, threads=threads, progress=progress)
-        index = cls(path, bundle=bundle, embedder=Encoder.open(bundle, dim=dim))
+        index = cls.open(path)
         index.report = report
         return index
 
@@ -242,11 +241,11 @@ class SearchIndex:
         self.close()
 
     def _embed(self, query: str) -> npt.NDArray[np.float32]:
-        if self._embedder is None:
+        if self._encoder is None:
             from nearfar.edge.encoder import Encoder
 
-            self._embedder = Encoder.open(self.bundle, threads=self._threads, dim=self._reader.dim)
-        vector: npt.NDArray[np.float32] = self._embedder.embed([query], side="query")[0]
+            self._encoder = Encoder.open(self.bundle, threads=self._threads, dim=self._reader.dim)
+        vector: npt.NDArray[np.float32] = self._encoder.embed([query], side="query")[0]
         return vector
 
     def _fused(self, vector: npt.NDArray[np.float32], terms: Sequence[Term], k: int) -> list[tuple[int, float]]:

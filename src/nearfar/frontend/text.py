@@ -224,6 +224,14 @@ class TextFrontend:
         rows = [[*self._before, *encoding.ids[:room], *self._after] for encoding in encoded]
         return [np.array(row or [self._unknown_id], dtype=np.int32) for row in rows]
 
+    def frame(self, side: Side) -> tuple[Ids, Ids]:
+        """The ids before and after the text in every row of `encode`: special tokens, and the prompt of that side.
+
+        Where the tokenizer joins the end of the prompt to the first word, a row starts with a part of the first ones only.
+        """
+        prompt = self._tokenizer.encode(self._prompts[side], add_special_tokens=False).ids
+        return np.array([*self._before, *prompt], dtype=np.int32), np.array(self._after, dtype=np.int32)
+
     def pad(self, rows: Sequence[Ids]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Make one batch of `encode`'s rows.
 

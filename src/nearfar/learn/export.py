@@ -7,6 +7,7 @@ import io
 import logging
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from nearfar.index.quantise import quantise_int8
 from nearfar.learn.encoders import TextEncoder
 from nearfar.learn.encoders.static import StaticTextEncoder
 from nearfar.learn.encoders.text import PaddedTextEncoder
+from nearfar.learn.reason import first_line
 
 _OPSET = 18
 _IR_VERSION = 9  # readable by every onnxruntime since 1.16
@@ -120,39 +122,79 @@ class _UnitLength(nn.Module):
 
 def _traced_graph(encoder: PaddedTextEncoder, *, dim: int, quantise: str) -> bytes:
     shipped = _UnitLength(encoder, dim).eval().cpu()
-    example = torch.ones(2, 7, dtype=torch.int64)
-    n, length = torch.export.Dim("n"), torch.export.Dim("L", min=1, max=_longest(encoder))
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    # Two tensors: the exporter takes one tensor that is passed twice for one input.
+    ids, mask = (torch.ones(2, min(7, encoder.max_tokens), dtype=torch.int64) for _ in range(2))
+    n, length = torch.export.Dim("n"), torch.export.Dim("L", min=1, max=encoder.max_tokens)
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         try:
             program = torch.onnx.export(
                 shipped,
-                (example, example),
+                (ids, mask),
                 input_names=["ids", "mask"],
-                output_names=["embedding"],
                 dynamic_shapes={"ids": {0: n, 1: length}, "mask": {0: n, 1: length}},
                 dynamo=True,
                 external_data=False,
                 verbose=False,
             )
         except Exception as error:  # the exporter raises many kinds
-            raise RunError(
-                f"the encoder could not be turned into an ONNX graph: {str(error).splitlines()[0]}"
-            ) from error
+            raise RunError(f"the encoder could not be turned into an ONNX graph: {first_line(error)}") from error
         assert program is not None
         path = Path(folder) / "encoder.onnx"
         program.save(str(path), external_data=False)
+        model = onnx.load(path)
+        _name_output(model, "embedding")
+        _strip(model)
+        onnx.save(model, path)
         if quantise == "int8":
             path = _quantised(path)
         return path.read_bytes()
 
 
-def _longest(encoder: PaddedTextEncoder) -> int:
-    positions = getattr(encoder, "positions", None)
-    if positions is not None:
-        return int(positions.num_embeddings)
-    return int(getattr(getattr(getattr(encoder, "model", None), "config", None), "max_position_embeddings", 512))
+def _name_output(model: onnx.ModelProto, name: str) -> None:
+    """Call the only output `name`, and whatever the exporter had given that name (the token lookup) something else."""
+    (output,) = model.graph.output
+    new = {output.name: name, name: f"{name}_of_tokens"} if output.name != name else {}
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new.get(old, old) for old in names]
+    output.name = name
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes down for debugging: Python stack traces with paths of this machine, and shapes that
+    contradict those that the quantiser infers.
+    """
+    del model.graph.value_info[:]
+    del model.metadata_props[:]
+    for part in (model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for function in model.functions:
+        del function.value_info[:]
+        for part in (function, *function.node):
+            del part.metadata_props[:]
+            part.doc_string = ""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what exporter and quantiser print, log and warn of; nothing stays changed."""
+    loggers = [logging.getLogger(name) for name in ("", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    placeholder = (
+        logging.NullHandler()
+    )  # the quantiser logs through the root, which would give itself a handler for good
+    loggers[0].addHandler(placeholder)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            loggers[0].removeHandler(placeholder)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
 
 
 def _quantised(path: Path) -> Path:
@@ -163,10 +205,6 @@ def _quantised(path: Path) -> Path:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    model = onnx.load(path)
-    del model.graph.value_info[:]  # the exporter's shapes contradict those that the quantiser infers
-    onnx.save(model, path)
     target = path.with_name("int8.onnx")
-    logging.getLogger().setLevel(logging.ERROR)
     quantize_dynamic(path, target, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
     return target

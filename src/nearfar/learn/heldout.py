@@ -33,7 +33,7 @@ class CorpusTexts(Sequence[str]):
 def retrieval_task(
     corpus: PairCorpus, side: int, *, max_queries: int, max_documents: int, seed: int
 ) -> RetrievalTask | None:
-    """The queries of one side against all documents of the corpus, those of training included.
+    """The queries of one side against all candidates of the corpus, those of training included.
 
     Args:
         corpus: the corpus.
@@ -49,7 +49,7 @@ def retrieval_task(
     queries = np.sort(rng.permutation(corpus.queries_of(side))[:max_queries])
     if not len(queries):
         return None
-    documents = np.arange(len(corpus.document_texts))
+    documents = np.flatnonzero(corpus.candidates)
     if len(documents) > max_documents:
         positives = np.unique(np.concatenate([corpus.positives_of(int(q)) for q in queries]))
         others = rng.permutation(np.setdiff1d(documents, positives))

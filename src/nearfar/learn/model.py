@@ -16,6 +16,7 @@ from nearfar.frontend import TextFrontend
 from nearfar.learn.data.batches import Tokens
 from nearfar.learn.encoders import build_encoder
 from nearfar.learn.methods.dual_encoder import DualEncoder
+from nearfar.learn.reason import first_line
 from nearfar.recipe.schema import FileTokenizer, HuggingFaceEncoder, Recipe, TrainTokenizer, TransformerEncoder
 
 
@@ -64,9 +65,8 @@ def _tokenizer_of(encoder: HuggingFaceEncoder) -> Path:
     try:
         return Path(hf_hub_download(encoder.model, "tokenizer.json", revision=encoder.revision))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise RunError(
-            f"encoder.model {encoder.model!r}: no tokenizer.json ({reason}). "
+            f"encoder.model {encoder.model!r}: no tokenizer.json ({first_line(error)}). "
             "Give a local directory that has one, or a hub name that this machine can reach."
         ) from error
 

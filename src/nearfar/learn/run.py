@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.embedder import Side
-from nearfar.errors import RunError
+from nearfar.errors import DataError, RunError
 from nearfar.frontend import TextFrontend
 from nearfar.learn.data.corpus import Ints, PairCorpus, prepare_corpus
 from nearfar.learn.data.textfile import TextFile, TokenFile
@@ -46,7 +48,7 @@ class TrainedRun:
     def untrained(self) -> TorchEmbedder:
         """The same model as it was before the first step."""
         tokens = TokenFile(self.directory / "data" / "document_tokens")
-        share = document_share(tokens, self.frontend.vocab_size)
+        share = document_share(tokens, self.frontend.vocab_size, self.corpus.training_documents())
         return TorchEmbedder(build_method(self.recipe, self.frontend, share), self.frontend)
 
 
@@ -91,6 +93,23 @@ def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: 
             )
         directory.mkdir(parents=True, exist_ok=True)
         _write(directory / "recipe.yaml", dump_recipe(recipe))
+    elif not (directory / "recipe.yaml").is_file():
+        raise RunError(f"{directory} is not a run: it has no recipe.yaml. Give a directory that `nearfar train` made.")
+    try:
+        _train(recipe, directory, resume=resume, stages=stages)
+    except DataError:
+        if not resume and not (directory / "checkpoints").exists():
+            _withdraw(directory)  # nothing was learned, and the next try may want the same directory
+        raise
+    except OSError as error:  # a full disk, most of all
+        raise RunError(
+            f"{directory}: {error}. What is finished is kept; when that is mended, go on with nearfar train --resume {directory}"
+        ) from error
+    return open_run(directory)
+
+
+def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> None:
+    """Every stage that is not finished yet."""
     data = directory / "data"
     if (data / "corpus.json").is_file():
         corpus = PairCorpus.open(data)
@@ -103,7 +122,15 @@ def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: 
     )
     if not (directory / "fit.json").is_file():
         fit(recipe, corpus, frontend, query_tokens, document_tokens, directory, resume=resume, stages=stages)
-    return open_run(directory)
+
+
+def _withdraw(directory: Path) -> None:
+    """Remove the beginnings of a run."""
+    for part in ("data", "frontend"):
+        shutil.rmtree(directory / part, ignore_errors=True)
+    (directory / "recipe.yaml").unlink()
+    with contextlib.suppress(OSError):  # something else lies there: it stays
+        directory.rmdir()
 
 
 def _write(path: Path, text: str) -> None:

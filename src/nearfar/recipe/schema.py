@@ -76,7 +76,15 @@ Source = Annotated[FolderSource | TableSource | DocstringsSource, Field(discrimi
 # --- what is positive ------------------------------------------------------------------------------------------------
 
 
-class ColumnsPairing(Settings):
+class PairingRule(Settings):
+    """What every pairing rule has."""
+
+    measure: bool = True
+    """Whether held-out pairs of this rule are measured. `false` for a rule that is only there to learn from: its texts are
+    no candidates then, and nothing of a held-out document is trained on either way."""
+
+
+class ColumnsPairing(PairingRule):
     """Labelled pairs from named columns of a table."""
 
     kind: Literal["columns"]
@@ -88,7 +96,7 @@ class ColumnsPairing(Settings):
     """Column with an explicit negative text, or a list of them."""
 
 
-class LeadBodyPairing(Settings):
+class LeadBodyPairing(PairingRule):
     """The first paragraph of a document belongs to the rest of it."""
 
     kind: Literal["lead_body"]
@@ -96,19 +104,19 @@ class LeadBodyPairing(Settings):
     """Shorter first paragraphs and shorter rests make no pair."""
 
 
-class TitleBodyPairing(Settings):
+class TitleBodyPairing(PairingRule):
     """The title of a file belongs to every section of it (a file without headings is one section)."""
 
     kind: Literal["title_body"]
 
 
-class HeadingSectionPairing(Settings):
+class HeadingSectionPairing(PairingRule):
     """A heading belongs to the text under it; for sources without headings, a document's title to its text."""
 
     kind: Literal["heading_section"]
 
 
-class SpansPairing(Settings):
+class SpansPairing(PairingRule):
     """A random span of a document belongs to the rest of that document; drawn anew at every step, so no labels are needed."""
 
     kind: Literal["spans"]
@@ -133,7 +141,7 @@ Pairing = Annotated[
 
 
 class Split(Settings):
-    """Which pairs are held out. Texts that occur in two pairs keep those pairs on the same side."""
+    """Which pairs are held out. Pairs that share a text, or were cut from one document, stay on the same side."""
 
     by: Literal["random", "group"] = "random"
     """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part."""
@@ -159,6 +167,12 @@ class Data(Settings):
     split: Split = Split()
     bad_rows: Literal["refuse", "skip"] = "skip"
     """Whether a row or file that cannot be read stops the run; skipped ones are counted and shown either way."""
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> Self:
+        if not any(pairing.measure for pairing in self.pairings):
+            raise ValueError("no rule in pairings is measured: set measure to true for the one that the model is for")
+        return self
 
     @model_validator(mode="after")
     def _columns_need_a_table(self) -> Self:

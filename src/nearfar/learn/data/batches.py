@@ -18,6 +18,11 @@ from nearfar.learn.data.split import TRAIN
 from nearfar.learn.data.textfile import TokenFile
 from nearfar.recipe.schema import SpansPairing
 
+Frame = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+"""Ids that the frontend puts before and after every text of one side."""
+
+_NO_FRAME: Frame = (np.zeros(0, np.int32), np.zeros(0, np.int32))
+
 
 class Tokens(NamedTuple):
     """Token ids of several texts without padding: `ids` (t,) int64 one text after the other, `lengths` (n,) int64."""
@@ -40,9 +45,9 @@ class PairBatch(NamedTuple):
         queries: n anchors.
         documents: one positive for each anchor.
         negatives: m explicit negatives of any of the anchors; m may be 0.
-        query_ids: (n,) equal for equal anchors.
+        query_ids: (n,) equal for anchors that hang together: the positive of one is no negative for the other.
         document_ids: (n + m,) equal for equal texts: documents, then negatives.
-        positive_ids: (n, p) ids of all that is positive to each anchor, filled up with -1.
+        positive_ids: (n, p) ids of all in the batch that is positive to each anchor, filled up with -1.
     """
 
     queries: Tokens
@@ -68,6 +73,8 @@ class PairDataset(Dataset[PairBatch]):
     max_query_tokens: int
     seed: int
     empty_token: int
+    query_frame: Frame = _NO_FRAME
+    document_frame: Frame = _NO_FRAME
 
     @classmethod
     def of(
@@ -80,20 +87,47 @@ class PairDataset(Dataset[PairBatch]):
         max_query_tokens: int,
         seed: int,
         empty_token: int,
+        query_frame: Frame = _NO_FRAME,
+        document_frame: Frame = _NO_FRAME,
     ) -> PairDataset:
         """All the training rows of a corpus.
 
+        Args:
+            corpus: what belongs together.
+            query_tokens: token ids of its queries.
+            document_tokens: token ids of its documents.
+            spans: how to draw spans, where documents are there to draw them from.
+            max_query_tokens: longest query, what stands around it included.
+            seed: of the recipe.
+            empty_token: stands for a text without tokens.
+            query_frame: put around every span, as the frontend does with a query.
+            document_frame: what the frontend put around every document; no part of a span.
+
         Raises:
-            DataError: where fewer than two rows are left to train on: nothing would be negative.
+            DataError: where fewer than two rows or two documents are left to train on: nothing would be negative.
         """
         rows = cls(
-            corpus, query_tokens, document_tokens, corpus.queries_of(TRAIN), spans, max_query_tokens, seed, empty_token
+            corpus,
+            query_tokens,
+            document_tokens,
+            corpus.queries_of(TRAIN),
+            spans,
+            max_query_tokens,
+            seed,
+            empty_token,
+            query_frame,
+            document_frame,
         )
         if len(rows) < 2:
             c = corpus.counts
             raise DataError(
                 f"only {len(rows)} training pairs ({c.queries} pairs from {c.documents} texts; {c.validation} held out for validation, {c.test} for test): "
                 "contrastive training needs at least 2 different ones. Add data, or lower data.split."
+            )
+        if len(corpus.training_documents()) < 2:
+            raise DataError(
+                f"all {len(rows)} training pairs have the same document, so nothing could be told apart: "
+                "contrastive training needs at least 2 different ones. Look at data.pairings, or add data."
             )
         return rows
 
@@ -111,21 +145,23 @@ class PairDataset(Dataset[PairBatch]):
                 document = int(own[rng.integers(len(own))])
                 queries.append(self.query_tokens[query])
                 documents.append(self.document_tokens[document])
-                query_ids.append(query)
+                query_ids.append(int(self.corpus.component[query]))
                 positives.append(own)
                 given = self.corpus.negatives_of(query)
                 if len(given):
                     negatives.append(int(given[rng.integers(len(given))]))
             else:
-                document = int(self.corpus.span_documents[row - len(self.train_queries)])
+                place = row - len(self.train_queries)
+                document = int(self.corpus.span_documents[place])
                 span, rest = self._span(self.document_tokens[document], rng)
                 queries.append(span)
                 documents.append(rest)
-                query_ids.append(-1 - document)
+                query_ids.append(int(self.corpus.span_component[place]))
                 positives.append(np.array([document]))
             document_ids.append(document)
-        width = max(len(p) for p in positives)
-        padded = np.full((len(positives), width), -1, np.int64)
+        here = np.array(document_ids + negatives)
+        positives = [own if len(own) == 1 else own[np.isin(own, here)] for own in positives]
+        padded = np.full((len(positives), max(len(p) for p in positives)), -1, np.int64)
         for i, own in enumerate(positives):
             padded[i, : len(own)] = own
         return PairBatch(
@@ -133,21 +169,26 @@ class PairDataset(Dataset[PairBatch]):
             Tokens.of(documents, self.empty_token),
             Tokens.of([self.document_tokens[d] for d in negatives], self.empty_token),
             torch.tensor(query_ids),
-            torch.tensor(document_ids + negatives),
+            torch.from_numpy(here),
             torch.from_numpy(padded),
         )
 
     def _span(
         self, tokens: npt.NDArray[np.int32], rng: np.random.Generator
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """A span of a document with what stands around a query, and the document without it (or whole)."""
         assert self.spans is not None
-        longest = max(1, min(self.spans.max_tokens, self.max_query_tokens, len(tokens) // 2))
+        before, after = self.document_frame
+        same = before[: len(tokens)] == tokens[: len(before)]
+        first, last = int(np.cumprod(same).sum()), len(tokens) - len(after)
+        room = self.max_query_tokens - sum(map(len, self.query_frame))
+        longest = max(1, min(self.spans.max_tokens, room, (last - first) // 2))
         length = int(rng.integers(min(self.spans.min_tokens, longest), longest + 1))
-        start = int(rng.integers(0, max(1, len(tokens) - length + 1)))
+        start = first + int(rng.integers(0, max(1, last - first - length + 1)))
+        end = min(start + length, last)
         stays = rng.random() < self.spans.keep
-        return tokens[start : start + length], tokens if stays else np.concatenate(
-            [tokens[:start], tokens[start + length :]]
-        )
+        query = np.concatenate([self.query_frame[0], tokens[start:end], self.query_frame[1]])
+        return query, tokens if stays else np.concatenate([tokens[:start], tokens[end:]])
 
 
 class StepSampler(Sampler[tuple[int, int, Ints]]):

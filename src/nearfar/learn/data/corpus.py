@@ -7,37 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import DataError
-from nearfar.learn.data.pairings import files, fixed_pairs, span_and_rest
+from nearfar.learn.data.pairings import files, fixed_pairs
+from nearfar.learn.data.relations import Relations, relate
 from nearfar.learn.data.split import (
-    DROPPED,
     TEST,
     TRAIN,
     VALIDATION,
-    NearDuplicates,
-    connected,
-    sides_by_group,
-    sides_by_key,
 )
-from nearfar.learn.data.textfile import FlatWriter, TextFile, append_text, text_key
-from nearfar.recipe.schema import ColumnsPairing, Data, SpansPairing, Split, TableSource
+from nearfar.learn.data.textfile import TextFile
+from nearfar.recipe.schema import ColumnsPairing, Data, SpansPairing, TableSource
 from nearfar.recipe.schema import DocstringsSource as DocstringsSettings
 from nearfar.recipe.schema import FolderSource as FolderSettings
 from nearfar.sources import (
     DocstringsSource,
-    Document,
     DocumentSource,
     FolderSource,
-    Pair,
     ReadReport,
     TablePairs,
 )
@@ -76,7 +68,10 @@ class PairCorpus:
         negatives: explicit negatives in the same form; often empty.
         negative_starts: (q + 1,).
         side: TRAIN, VALIDATION, TEST or DROPPED of each query (q,).
+        component: (q,) queries with equal numbers hang together: one's positives are no negatives for the other.
+        candidates: bool (d,), the documents that held-out queries are measured against.
         span_documents: documents (s,) that training draws spans from.
+        span_component: (s,) as `component`.
         counts: how many of everything.
     """
 
@@ -88,7 +83,10 @@ class PairCorpus:
     negatives: Ints
     negative_starts: Ints
     side: npt.NDArray[np.int8]
+    component: Ints
+    candidates: npt.NDArray[np.bool_]
     span_documents: Ints
+    span_component: Ints
     counts: Counts
 
     def queries_of(self, side: int) -> Ints:
@@ -113,16 +111,17 @@ class PairCorpus:
 
     def training_texts(self) -> Iterator[str]:
         """Every text that training may see, once each: the vocabulary is learned from these."""
-        train = self.queries_of(TRAIN)
-        for query in train:
+        for query in self.queries_of(TRAIN):
             yield self.query(int(query))
-        seen = (
-            [self.positives_of(int(q)) for q in train]
-            + [self.negatives_of(int(q)) for q in train]
-            + [self.span_documents]
-        )
-        for document in np.unique(np.concatenate(seen)):
+        for document in self.training_documents():
             yield self.document(int(document))
+
+    def training_documents(self) -> Ints:
+        """The numbers of all documents that training may see: positives, explicit negatives, and those to cut spans from."""
+        trains = self.side == TRAIN
+        positives = self.positives[np.repeat(trains, np.diff(self.positive_starts))]
+        negatives = self.negatives[np.repeat(trains, np.diff(self.negative_starts))]
+        return np.unique(np.concatenate([positives, negatives, self.span_documents]))
 
     @classmethod
     def open(cls, directory: Path) -> PairCorpus:
@@ -134,40 +133,6 @@ class PairCorpus:
             )
 
 
-class _Relations:
-    """Collects texts, and which belong together, in one pass over the source."""
-
-    def __init__(self, writer: FlatWriter) -> None:
-        self._writer = writer
-        self.keys = array("q")  # identity of every text written
-        self.query = array("q")  # text number of the query of each relation
-        self.document = array("q")
-        self.is_negative = array("b")
-        self.group = array("q")  # group key of each relation
-        self.span_of = array("q")  # text number of the document that this relation's query was cut from, or -1
-
-    def _write(self, text: str) -> int:
-        self.keys.append(text_key(text))
-        return append_text(self._writer, text)
-
-    def add(self, pair: Pair, span_of: int = -1) -> None:
-        """Add the relations of one pair."""
-        query, group = self._write(pair.query), text_key(pair.group)
-        for negative, texts in enumerate((pair.positives, pair.negatives)):
-            for text in texts:
-                self.query.append(query)
-                self.document.append(self._write(text))
-                self.is_negative.append(negative)
-                self.group.append(group)
-                self.span_of.append(span_of)
-
-    def add_span(self, document: Document, settings: SpansPairing, seed: int) -> None:
-        """Add a document to draw spans from, with the fixed pair that stands for it if it is held out."""
-        made = span_and_rest(document.content, settings, seed)
-        if made is not None:
-            self.add(Pair(made[0], (made[1],), group=document.group), span_of=self._write(document.content))
-
-
 def _source(data: Data) -> DocumentSource:
     settings = data.source
     if isinstance(settings, FolderSettings):
@@ -177,7 +142,7 @@ def _source(data: Data) -> DocumentSource:
     return TableDocuments(settings.path, settings.kind, **settings.columns.model_dump())
 
 
-def _read(data: Data, relations: _Relations, seed: int, progress: Progress) -> list[ReadReport]:
+def _read(data: Data, relations: Relations, seed: int, progress: Progress) -> list[ReadReport]:
     reports = []
     for pairing in data.pairings:
         if isinstance(pairing, ColumnsPairing) and isinstance(data.source, TableSource):
@@ -190,7 +155,7 @@ def _read(data: Data, relations: _Relations, seed: int, progress: Progress) -> l
                 group=data.source.columns.group,
             )
             for pair in table.pairs():
-                relations.add(pair)
+                relations.add(pair, measured=pairing.measure)
                 progress(1)
             reports.append(table.report)
     on_documents = [p for p in data.pairings if not isinstance(p, ColumnsPairing)]
@@ -202,18 +167,11 @@ def _read(data: Data, relations: _Relations, seed: int, progress: Progress) -> l
                     for section in sections:
                         relations.add_span(section, pairing, seed)
                 else:
-                    for pair in fixed_pairs(sections, pairing):
-                        relations.add(pair)
+                    for pair, origin in fixed_pairs(sections, pairing):
+                        relations.add(pair, origin, measured=pairing.measure)
             progress(len(sections))
         reports.append(source.report)
     return reports
-
-
-def _grouped(owners: Ints, members: Ints, count: int) -> tuple[Ints, Ints]:
-    """Unique (owner, member) relations as (members, starts), sorted by owner."""
-    relations = np.unique(np.stack([owners, members], axis=1), axis=0) if len(owners) else np.zeros((0, 2), np.int64)
-    starts = np.searchsorted(relations[:, 0], np.arange(count + 1))
-    return relations[:, 1].copy(), starts.astype(np.int64)
 
 
 def prepare_corpus(data: Data, directory: Path, seed: int, progress: Progress = lambda _: None) -> PairCorpus:
@@ -233,7 +191,7 @@ def prepare_corpus(data: Data, directory: Path, seed: int, progress: Progress = 
     """
     directory.mkdir(parents=True, exist_ok=True)
     with TextFile.writer(directory / "texts") as writer:
-        relations = _Relations(writer)
+        relations = Relations(writer)
         reports = _read(data, relations, seed, progress)
     skipped: dict[str, int] = {}
     for report in reports:
@@ -252,8 +210,8 @@ def prepare_corpus(data: Data, directory: Path, seed: int, progress: Progress = 
         raise DataError(
             f"no pairs: {read} items were read from the {data.source.kind} source, but {rules} found nothing in them{because}"
         )
-    arrays, near_duplicates = _relate(data.split, relations, TextFile(directory / "texts"), seed)
-    np.savez(directory / "corpus.npz", allow_pickle=False, **arrays)
+    arrays, near_duplicates = relate(relations, data.split, TextFile(directory / "texts"), seed)
+    np.savez(directory / "corpus.npz", **arrays)  # type: ignore[arg-type]  # the stub takes a name for allow_pickle
     side = arrays["side"]
     counts = Counts(
         queries=len(arrays["query_texts"]),
@@ -271,79 +229,3 @@ def prepare_corpus(data: Data, directory: Path, seed: int, progress: Progress = 
     part.write_text(json.dumps(asdict(counts), indent=1, ensure_ascii=False), "utf-8")
     part.replace(directory / "corpus.json")  # last: its presence says that the corpus is whole
     return PairCorpus.open(directory)
-
-
-def _relate(split: Split, relations: _Relations, texts: TextFile, seed: int) -> tuple[dict[str, npt.NDArray[Any]], int]:
-    """Give the unique texts their numbers and every query its side."""
-    keys = np.asarray(relations.keys, dtype=np.int64)
-    query, document = np.asarray(relations.query, np.int64), np.asarray(relations.document, np.int64)
-    negative, span_of = np.asarray(relations.is_negative, bool), np.asarray(relations.span_of, np.int64)
-
-    query_texts, query_ids = _unique_texts(keys, query)
-    side = _sides(
-        split,
-        keys[query_texts],
-        query_ids,
-        _unique_texts(keys, document)[1],
-        np.asarray(relations.group, np.int64),
-        negative,
-        seed,
-    )
-
-    # Training draws spans anew at every step: there the fixed pair gives way to the document that it was cut from.
-    drawn = (span_of >= 0) & (side[query_ids] == TRAIN)
-    used = np.unique(query_ids[~drawn])
-    side, query_texts = side[used], query_texts[used]
-    query_ids, negative = np.searchsorted(used, query_ids[~drawn]), negative[~drawn]
-    document_texts, ids = _unique_texts(keys, np.concatenate([document[~drawn], span_of[drawn]]))
-    document_ids, span_documents = ids[: len(query_ids)], np.unique(ids[len(query_ids) :])
-
-    positives, positive_starts = _grouped(query_ids[~negative], document_ids[~negative], len(query_texts))
-    negatives, negative_starts = _grouped(query_ids[negative], document_ids[negative], len(query_texts))
-    dropped = 0
-    if split.by == "group":
-        seen = np.unique(np.concatenate([document_ids[(side == TRAIN)[query_ids]], span_documents]))
-        twins = NearDuplicates(texts[int(document_texts[d])] for d in seen)
-        for number in np.flatnonzero(side != TRAIN):
-            own = positives[positive_starts[number] : positive_starts[number + 1]]
-            if any(texts[int(document_texts[d])] in twins for d in own):
-                side[number] = DROPPED
-                dropped += 1
-    return {
-        "query_texts": query_texts,
-        "document_texts": document_texts,
-        "positives": positives,
-        "positive_starts": positive_starts,
-        "negatives": negatives,
-        "negative_starts": negative_starts,
-        "side": side,
-        "span_documents": span_documents,
-    }, dropped
-
-
-def _unique_texts(keys: Ints, numbers: Ints) -> tuple[Ints, Ints]:
-    """The distinct texts among text `numbers`, in order of first use: (their text numbers, for each input its place)."""
-    _, first, inverse = np.unique(keys[numbers], return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    return numbers[first[order]], place[inverse]
-
-
-def _sides(
-    split: Split,
-    keys: Ints,
-    query_ids: Ints,
-    document_ids: Ints,
-    groups: Ints,
-    negative: npt.NDArray[np.bool_],
-    seed: int,
-) -> npt.NDArray[np.int8]:
-    """Side of each unique query; `keys` are those of the unique queries."""
-    count = len(keys)
-    first = np.unique(query_ids, return_index=True)[1]
-    if split.by == "group":
-        return sides_by_group(groups[first].tolist(), split.validation, split.test, seed)
-    edges = zip(query_ids[~negative].tolist(), (document_ids[~negative] + count).tolist(), strict=True)
-    component = connected(edges, count + int(document_ids.max()) + 1)[:count]
-    return sides_by_key([int(k) for k in keys[component]], split.validation, split.test, seed)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 
 import numpy as np
 
@@ -17,30 +17,40 @@ from nearfar.sources import Document, Pair
 
 FixedPairing = LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing
 
+_MOST_SECTIONS = 1_000
 _BLANK_LINE = re.compile(r"\n\s*\n")
 
 
 def files(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """The documents of one file at a time; a source yields the sections of a file one after the other."""
+    """The documents of one file at a time; a source yields the sections of a file one after the other.
+
+    A file of very many sections (or a table whose rows all have one title) comes in several lists: what they share, the
+    title, becomes one query again when equal texts are joined.
+    """
     for _, sections in groupby(
         documents, key=lambda d: ("file", d.group, d.parent_title) if d.parent_title else ("document", d.id, "")
     ):
-        yield list(sections)
+        while held := list(islice(sections, _MOST_SECTIONS)):
+            yield held
 
 
-def fixed_pairs(sections: Sequence[Document], pairing: FixedPairing) -> Iterator[Pair]:
-    """All pairs that one rule finds in the sections of one file."""
+def fixed_pairs(sections: Sequence[Document], pairing: FixedPairing) -> Iterator[tuple[Pair, Document | None]]:
+    """All pairs that one rule finds in the sections of one file.
+
+    Yields:
+        Each pair, with the document that its texts are parts of; None where its positives are whole documents.
+    """
     if isinstance(pairing, TitleBodyPairing):
-        yield from _title_and_bodies(sections)
+        for pair in _title_and_bodies(sections):
+            yield pair, None
         return
     for section in sections:
-        pair = (
-            _lead_and_body(section, pairing.min_words)
-            if isinstance(pairing, LeadBodyPairing)
-            else _heading_and_section(section)
-        )
-        if pair is not None:
-            yield pair
+        if isinstance(pairing, LeadBodyPairing):
+            found = _lead_and_body(section, pairing.min_words)
+        else:
+            found = _heading_and_section(section)
+        if found is not None:
+            yield found, section if isinstance(pairing, LeadBodyPairing) else None
 
 
 def _lead_and_body(document: Document, min_words: int) -> Pair | None:

@@ -13,11 +13,23 @@ TRAIN, VALIDATION, TEST, DROPPED = 0, 1, 2, 3
 _SHINGLE_WORDS = 5
 _SKETCH_SHARE = 4  # one shingle in four is remembered
 _NEAR_DUPLICATE = 0.5
+_LARGEST_SHARE = 0.1
+
+Ints = npt.NDArray[np.int64]
 
 
-def connected(edges: Iterable[tuple[int, int]], count: int) -> npt.NDArray[np.int64]:
-    """Component label (count,) of each of `count` nodes under `edges`; the label is the smallest node of the component."""
-    parent = list(range(count))
+def components(keys: Ints, linked: Sequence[tuple[Ints, Ints]]) -> Ints:
+    """Which texts hang together.
+
+    Args:
+        keys: 64-bit keys (n,) of the texts asked about.
+        linked: pairs of key arrays, equally long; each (a, b) links two texts.
+
+    Returns:
+        (n,) the smallest key of each text's component: a name that does not depend on order.
+    """
+    nodes, places = np.unique(np.concatenate([keys, *(side for pair in linked for side in pair)]), return_inverse=True)
+    parent = list(range(len(nodes)))
 
     def root(node: int) -> int:
         while parent[node] != node:
@@ -25,10 +37,14 @@ def connected(edges: Iterable[tuple[int, int]], count: int) -> npt.NDArray[np.in
             node = parent[node]
         return node
 
-    for a, b in edges:
-        low, high = sorted((root(a), root(b)))
-        parent[high] = low
-    return np.array([root(i) for i in range(count)], dtype=np.int64)
+    first = len(keys)
+    for left, right in linked:
+        middle, last = first + len(left), first + len(left) + len(right)
+        for a, b in zip(places[first:middle].tolist(), places[middle:last].tolist(), strict=True):
+            low, high = sorted((root(a), root(b)))
+            parent[high] = low
+        first = last
+    return np.array([nodes[root(place)] for place in places[: len(keys)].tolist()], dtype=np.int64)
 
 
 def _position(key: int, seed: int) -> float:
@@ -36,11 +52,14 @@ def _position(key: int, seed: int) -> float:
     return float(np.random.default_rng([seed, key & 0xFFFFFFFFFFFFFFFF]).random())
 
 
-def sides_by_key(keys: Sequence[int], validation: float, test: float, seed: int) -> npt.NDArray[np.int8]:
-    """Side of each key, at random but the same for equal keys whatever else is in the corpus.
+def sides_by_component(component: Ints, validation: float, test: float, seed: int) -> npt.NDArray[np.int8]:
+    """Side of each pair at random, the same for all pairs of a component and whatever else is in the corpus.
+
+    A component with more than a tenth of all pairs (many files under one title, say) stays in training: held out it
+    would leave too little to learn from, and too few independent queries to measure with.
 
     Args:
-        keys: 64-bit keys (n,); a pair's component is identified by the key of its first text.
+        component: name of each pair's component (n,).
         validation: share held out for validation.
         test: share held out for testing.
         seed: the recipe's seed.
@@ -48,12 +67,11 @@ def sides_by_key(keys: Sequence[int], validation: float, test: float, seed: int)
     Returns:
         int8 (n,) of TRAIN, VALIDATION, TEST.
     """
-    known: dict[int, int] = {}
-    for key in keys:
-        if key not in known:
-            u = _position(key, seed)
-            known[key] = TEST if u < test else VALIDATION if u < test + validation else TRAIN
-    return np.array([known[key] for key in keys], dtype=np.int8)
+    names, place, sizes = np.unique(component, return_inverse=True, return_counts=True)
+    drawn = np.array([_position(int(name), seed) for name in names])
+    side = np.where(drawn < test, TEST, np.where(drawn < test + validation, VALIDATION, TRAIN)).astype(np.int8)
+    side[(sizes > _LARGEST_SHARE * len(component)) & (sizes > 1)] = TRAIN
+    return side[place]
 
 
 def sides_by_group(groups: Sequence[int], validation: float, test: float, seed: int) -> npt.NDArray[np.int8]:
@@ -94,5 +112,8 @@ class NearDuplicates:
         self._seen = np.unique(np.fromiter((h for text in texts for h in _shingles(text)), dtype=np.uint32))
 
     def __contains__(self, text: str) -> bool:
+        if not len(self._seen):
+            return False
         own = np.asarray(_shingles(text), dtype=np.uint32)
-        return bool(np.isin(own, self._seen).mean() >= _NEAR_DUPLICATE)
+        place = np.minimum(np.searchsorted(self._seen, own), len(self._seen) - 1)
+        return bool((self._seen[place] == own).mean() >= _NEAR_DUPLICATE)

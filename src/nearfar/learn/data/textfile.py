@@ -67,8 +67,8 @@ class FlatFile:
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Length of every record (n,)."""
-        ends = self._ends.astype(np.int64)
-        return ends - np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+        ends: npt.NDArray[np.int64] = self._ends.astype(np.int64)
+        return np.diff(np.concatenate([np.zeros(1, np.int64), ends]))
 
 
 class TextFile(Sequence[str]):

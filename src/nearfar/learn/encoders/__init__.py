@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from nearfar.errors import RunError
 from nearfar.learn.encoders.text import TextEncoder
 from nearfar.recipe.schema import HuggingFaceEncoder, StaticEncoder, TextFrontendSettings, TransformerEncoder
 
@@ -29,6 +30,9 @@ def build_encoder(
         pad_id: the id that fills up short rows.
         document_share: (vocab_size,) share of training documents with each token; the static encoder starts its token
             weights from it.
+
+    Raises:
+        RunError: a pretrained model cannot be loaded, or does not fit the tokenizer or the lengths of the frontend.
     """
     if isinstance(settings, StaticEncoder):
         from nearfar.learn.encoders.static import StaticTextEncoder
@@ -41,4 +45,15 @@ def build_encoder(
         return TransformerTextEncoder(settings, vocab_size=vocab_size, pad_id=pad_id, max_tokens=longest)
     from nearfar.learn.encoders.huggingface import HuggingFaceTextEncoder
 
-    return HuggingFaceTextEncoder(settings, pad_id=pad_id)
+    encoder = HuggingFaceTextEncoder(settings, pad_id=pad_id)
+    for key in ("max_query_tokens", "max_document_tokens"):
+        if getattr(frontend, key) > encoder.max_tokens:
+            raise RunError(
+                f"frontend.{key} is {getattr(frontend, key)}, but {settings.model} takes only {encoder.max_tokens} tokens: lower it"
+            )
+    if vocab_size > encoder.vocab_size:
+        raise RunError(
+            f"the tokenizer has {vocab_size} tokens, but {settings.model} knows only {encoder.vocab_size}: "
+            "leave frontend.tokenizer out to use the model's own"
+        )
+    return encoder

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from nearfar.errors import MissingExtraError, RunError
 from nearfar.learn.encoders.text import PaddedTextEncoder, pool
+from nearfar.learn.reason import first_line
 from nearfar.recipe.schema import HuggingFaceEncoder
 
 
@@ -30,17 +31,27 @@ class HuggingFaceTextEncoder(PaddedTextEncoder):
                 attn_implementation="sdpa",
             )
         except (OSError, ValueError) as error:
-            first_line = str(error).strip().splitlines()[0]
             raise RunError(
-                f"encoder.model {settings.model!r} could not be loaded: {first_line} "
+                f"encoder.model {settings.model!r} could not be loaded: {first_line(error)} "
                 "Give a directory with config.json and model.safetensors, or a hub name that this machine can reach."
             ) from error
         hidden = int(self.model.config.hidden_size)
         self.projection = nn.Linear(hidden, settings.projection, bias=False) if settings.projection else None
         self.dim, self.pad_id, self.pooling = settings.projection or hidden, pad_id, settings.pooling
+        self.max_tokens = _longest_text(self.model)
+        self.vocab_size = int(self.model.get_input_embeddings().num_embeddings)
 
     def embed_padded(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Embed `ids` (n, L) int64 where `mask` (n, L) int64 is 1; returns (n, dim)."""
         hidden: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
         pooled = pool(hidden, mask, self.pooling)
         return self.projection(pooled) if self.projection is not None else pooled
+
+
+def _longest_text(model: nn.Module) -> int:
+    """Most tokens that a model has positions for; models of the RoBERTa kind keep the first ones for padding."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            reserved = 0 if module.padding_idx is None else module.padding_idx + 1
+            return int(module.num_embeddings) - reserved
+    return int(getattr(model.config, "max_position_embeddings", 0)) or 1_000_000

@@ -43,7 +43,8 @@ class StaticTextEncoder(TextEncoder):
             idf = np.minimum(
                 idf, idf[document_share > 0].max(initial=1.0)
             )  # unseen tokens weigh as much as the rarest seen one
-            weight = torch.from_numpy((np.maximum(idf, 0.05) / idf.mean()).astype(np.float32))
+            idf = np.maximum(idf, 0.05)  # a token that every text has still counts a little
+            weight = torch.from_numpy((idf / idf.mean()).astype(np.float32))
         self.token_weight = nn.Parameter(weight)
         # Without a bias the map can be folded into the table at export.
         self.projection = nn.Linear(settings.dim, settings.projection, bias=False) if settings.projection else None
@@ -80,4 +81,5 @@ def damping(tokens: Tokens) -> Tensor:
     """
     text = torch.repeat_interleave(torch.arange(len(tokens.lengths), device=tokens.ids.device), tokens.lengths)
     _, kind, count = torch.unique(text * (tokens.ids.max() + 1) + tokens.ids, return_inverse=True, return_counts=True)
-    return count[kind].float().rsqrt()
+    damped: Tensor = count[kind].float().rsqrt()
+    return damped

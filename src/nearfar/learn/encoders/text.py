@@ -24,6 +24,8 @@ class PaddedTextEncoder(TextEncoder):
     """An encoder that works on rectangles: ids (n, L) with a mask."""
 
     pad_id: int
+    max_tokens: int
+    """The longest text that it has positions for."""
 
     @abstractmethod
     def embed_padded(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class TransformerTextEncoder(PaddedTextEncoder):
 
     def __init__(self, settings: TransformerEncoder, *, vocab_size: int, pad_id: int, max_tokens: int) -> None:
         super().__init__()
-        self.dim, self.pad_id, self.pooling = settings.dim, pad_id, settings.pooling
+        self.dim, self.pad_id, self.pooling, self.max_tokens = settings.dim, pad_id, settings.pooling, max_tokens
         self.tokens = nn.Embedding(vocab_size, settings.dim)
         self.positions = nn.Embedding(max_tokens, settings.dim)
         nn.init.normal_(self.tokens.weight, std=0.02)

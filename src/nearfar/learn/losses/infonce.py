@@ -21,13 +21,18 @@ def info_nce(
             of an anchor's own positive is disregarded.
 
     Returns:
-        Scalar loss. 0 where an anchor has no negative left.
+        Scalar loss, at least float32 whatever the vectors are. 0 where an anchor has no negative left.
 
     Source:
         van den Oord et al., Representation Learning with Contrastive Predictive Coding (arXiv:1807.03748), eq. 4, with cosine
         similarity and temperature as in SimCLR (arXiv:2002.05709), eq. 1.
     """
-    logits = F.normalize(anchors.float(), dim=-1) @ F.normalize(candidates.float(), dim=-1).T / temperature
+    # Half precision keeps three digits of a cosine; divided by a small temperature that would be noise. Autocast would
+    # bring the product back to half precision, so it is switched off here.
+    precise = torch.promote_types(torch.promote_types(anchors.dtype, candidates.dtype), torch.float32)
+    with torch.autocast(anchors.device.type, enabled=False):
+        cosines = F.normalize(anchors.to(precise), dim=-1) @ F.normalize(candidates.to(precise), dim=-1).T
+        logits = cosines / temperature
     if ignored is not None:
         own = F.one_hot(positive, num_classes=len(candidates)).bool()
         logits = logits.masked_fill(ignored & ~own, -torch.inf)

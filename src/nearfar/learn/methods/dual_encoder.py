@@ -69,7 +69,7 @@ class DualEncoder(nn.Module):
         queries, candidates = embedded.queries, embedded.candidates
         documents = candidates[: len(queries)]
         own = torch.arange(len(queries), device=queries.device)
-        # A candidate that is also positive to the anchor, or belongs to an equal anchor, is no negative.
+        # A candidate that is also positive to the anchor, or belongs to an anchor that hangs together with it, is no negative.
         belongs = (embedded.positive_ids.unsqueeze(2) == embedded.candidate_ids).any(dim=1)
         same_query = embedded.query_ids.unsqueeze(1) == embedded.query_ids
         belongs[:, : len(queries)] |= same_query

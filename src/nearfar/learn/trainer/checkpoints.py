@@ -11,11 +11,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
 
-from nearfar.errors import RunError
-
-
-class InterruptedRunError(RunError):
-    """The user (or the system) asked the run to stop; its state has been saved."""
+from nearfar.errors import InterruptedRunError
 
 
 class Checkpoints(Checkpoint):
@@ -56,6 +52,10 @@ class Checkpoints(Checkpoint):
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._on_signal)
+        # A run that was broken off after early stopping had decided, but before it ended, must not train any further.
+        for early in trainer.early_stopping_callbacks:
+            if early.wait_count >= early.patience:
+                trainer.should_stop = True
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""

@@ -16,19 +16,21 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from nearfar.errors import RunError
+from nearfar.errors import InterruptedRunError, RunError
 from nearfar.frontend import TextFrontend
 from nearfar.learn.data.batches import PairDataset, StepSampler
-from nearfar.learn.data.corpus import PairCorpus
+from nearfar.learn.data.corpus import Ints, PairCorpus
 from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.data.textfile import TokenFile
 from nearfar.learn.methods.dual_encoder import DualEncoder
 from nearfar.learn.model import build_method
-from nearfar.learn.trainer.checkpoints import Checkpoints, InterruptedRunError
+from nearfar.learn.reason import first_line
+from nearfar.learn.trainer.checkpoints import Checkpoints
 from nearfar.learn.trainer.module import ContrastiveModule
 from nearfar.learn.trainer.ticks import ProgressTicks
 from nearfar.learn.trainer.validation import PairRetrieval
@@ -106,12 +108,15 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def document_share(tokens: TokenFile, vocab_size: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Share of the documents that have each token, (vocab_size,)."""
+def document_share(
+    tokens: TokenFile, vocab_size: int, documents: Ints | None = None
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Share of the documents (by default all; else those with the given numbers) that have each token, (vocab_size,)."""
+    numbers = np.arange(len(tokens)) if documents is None else documents
     counts = np.zeros(vocab_size, dtype=np.int64)
-    for number in range(len(tokens)):
-        counts[np.unique(tokens[number])] += 1
-    return counts / max(1, len(tokens))
+    for number in numbers:
+        counts[np.unique(tokens[int(number)])] += 1
+    return counts / max(1, len(numbers))
 
 
 def fit(
@@ -143,7 +148,7 @@ def fit(
     Raises:
         DataError: where fewer than two training pairs are left.
         InterruptedRunError: after Ctrl-C or SIGTERM; the state is saved.
-        RunError: where the loss became NaN, or a checkpoint cannot be read.
+        RunError: where the weights became NaN, a checkpoint cannot be read, or the accelerator is not there.
     """
     started = time.perf_counter()
     training = recipe.train
@@ -157,9 +162,12 @@ def fit(
         max_query_tokens=recipe.frontend.max_query_tokens,
         seed=recipe.seed,
         empty_token=frontend.pad_id,
+        query_frame=frontend.frame("query"),
+        document_frame=frontend.frame("document"),
     )
     steps = planned_steps(recipe, len(dataset))
-    method = build_method(recipe, frontend, document_share(document_tokens, frontend.vocab_size))
+    share = document_share(document_tokens, frontend.vocab_size, corpus.training_documents())
+    method = build_method(recipe, frontend, share)
     validates = bool((corpus.side == VALIDATION).any())
     validation = PairRetrieval(corpus, query_tokens, document_tokens, frontend, seed=recipe.seed) if validates else None
     validate_every = min(steps, training.validate_every or max(1, steps // 10)) if validates else None
@@ -174,27 +182,36 @@ def fit(
     attempts = len(list((directory / "logs").glob("attempt-*")))
     module = ContrastiveModule(method, training, total_steps=steps, validation=validation, seed=recipe.seed)
     with _quiet():
-        trainer = L.Trainer(
-            accelerator=training.accelerator,
-            devices=1,
-            precision=training.precision,
-            max_steps=steps,
-            max_epochs=1,
-            val_check_interval=validate_every or 1.0,
-            limit_val_batches=1 if validates else 0,
-            num_sanity_val_steps=0,
-            gradient_clip_val=training.gradient_clip,
-            log_every_n_steps=max(1, min(10, steps // 10)),
-            callbacks=callbacks,
-            logger=CSVLogger(directory, name="logs", version=f"attempt-{attempts + 1}"),
-            enable_checkpointing=True,
-            enable_model_summary=False,
-            enable_progress_bar=False,
-            use_distributed_sampler=False,
-            detect_anomaly=False,
-            default_root_dir=directory,
-        )
+        try:
+            trainer = L.Trainer(
+                accelerator=training.accelerator,
+                devices=1,
+                precision=training.precision,
+                max_steps=steps,
+                max_epochs=1,
+                val_check_interval=validate_every or 1.0,
+                limit_val_batches=1 if validates else 0,
+                num_sanity_val_steps=0,
+                gradient_clip_val=training.gradient_clip,
+                log_every_n_steps=max(1, min(10, steps // 10)),
+                callbacks=callbacks,
+                logger=CSVLogger(directory, name="logs", version=f"attempt-{attempts + 1}"),
+                enable_checkpointing=True,
+                enable_model_summary=False,
+                enable_progress_bar=False,
+                use_distributed_sampler=False,
+                detect_anomaly=False,
+                default_root_dir=directory,
+            )
+        except MisconfigurationException as error:
+            raise RunError(
+                f"train.accelerator is {training.accelerator}, train.precision {training.precision}, which does not work "
+                f"here: {first_line(error)} Set train.accelerator to auto or cpu, and train.precision to 32-true. "
+                "(A run that has begun keeps its recipe: begin another.)"
+            ) from error
         last = checkpoints.last if resume and checkpoints.last.exists() else None
+        if last is not None:
+            _check_readable(last)
         data = _Batches(dataset, batch_size=training.batch_size, total_steps=steps, validates=validates)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
@@ -216,6 +233,16 @@ def fit(
     return result
 
 
+def _check_readable(checkpoint: Path) -> None:
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise RunError(
+            f"{checkpoint} cannot be read ({first_line(error)}), so the run cannot go on from it. "
+            "Delete that file to train from the first step again; the prepared data is kept."
+        ) from error
+
+
 def load_weights(method: DualEncoder, checkpoint: Path) -> None:
     """Put the weights of a checkpoint into `method`; only tensors are read, never code.
 
@@ -233,5 +260,5 @@ def load_weights(method: DualEncoder, checkpoint: Path) -> None:
         ) from None
     except Exception as error:  # torch raises many kinds for a damaged file
         raise RunError(
-            f"{checkpoint} cannot be read ({str(error).splitlines()[0]}): it is damaged or belongs to another recipe"
+            f"{checkpoint} cannot be read ({first_line(error)}): it is damaged or belongs to another recipe"
         ) from error

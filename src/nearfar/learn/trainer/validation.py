@@ -36,13 +36,13 @@ class PairRetrieval:
         frontend: TextFrontend,
         *,
         seed: int,
-        max_queries: int = 2_000,
-        max_documents: int = 20_000,
+        max_queries: int = 1_000,
+        max_documents: int = 10_000,
     ) -> None:
         rng = np.random.default_rng([seed, 2])
         queries = rng.permutation(corpus.queries_of(VALIDATION))[:max_queries]
         positives = np.unique(np.concatenate([corpus.positives_of(int(q)) for q in queries]))
-        others = np.setdiff1d(np.arange(len(document_tokens)), positives)
+        others = np.setdiff1d(np.flatnonzero(corpus.candidates), positives)
         room = max(0, max_documents - len(positives))
         documents = np.concatenate([positives, rng.permutation(others)[:room]])
         place = {int(d): i for i, d in enumerate(documents)}

