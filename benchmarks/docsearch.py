@@ -52,8 +52,14 @@ RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "docs-search.yaml"
 COLUMNS = {"title": "title", "id": "id", "group": "group", "location": "location"}
 QUESTION = "read a file line by line"
 
-QUICK_FILES = 1_200
-QUICK = ("train.epochs=2", "train.batch_size=256", "train.validate_every=20", "frontend.tokenizer.vocab_size=8000")
+QUICK_FILES = 600
+QUICK = (
+    "train.epochs=1",
+    "train.batch_size=256",
+    "train.validate_every=1000",
+    "frontend.tokenizer.vocab_size=4000",
+    "frontend.max_document_tokens=64",
+)
 
 
 def main() -> int:
@@ -206,7 +212,8 @@ def peer_models(table: Path, work: Path, stages: Stages, *, quick: bool) -> dict
         return {}
     stages("making the peers' store")
     export_int8(model, work / "minilm")
-    make_store(work / "minilm", list(TableSource(table, "jsonl", **COLUMNS).documents()), work / "peer-store")
+    documents = list(TableSource(table, "jsonl", **COLUMNS).documents())
+    make_store(work / "minilm", documents, work / "peer-store", encoded=50 if quick else 500)
     models = {"minilm": work / "minilm"}
     if not quick and has_sentence_transformers():
         models["sentence_transformers"] = model

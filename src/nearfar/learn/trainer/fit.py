@@ -84,7 +84,8 @@ class _Batches(L.LightningDataModule):
 def planned_steps(recipe: Recipe, rows: int) -> int:
     """Optimiser steps of a run over `rows` training rows."""
     per_epoch = StepSampler(rows, recipe.train.batch_size, 1, seed=0).steps_per_epoch
-    return max(1, round(recipe.train.epochs * per_epoch))
+    steps = max(1, round(recipe.train.epochs * per_epoch))
+    return min(steps, recipe.train.max_steps or steps)
 
 
 @contextmanager

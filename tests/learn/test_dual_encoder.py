@@ -1,0 +1,155 @@
+"""The dual encoder's loss: what counts as a negative, the Matryoshka prefixes, the towers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from nearfar.learn.data.batches import PairBatch, Tokens
+from nearfar.learn.encoders.static import StaticTextEncoder
+from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
+from nearfar.recipe.schema import DualEncoder as Settings
+from nearfar.recipe.schema import StaticEncoder, Temperature
+
+DIM = 16
+
+
+def made_method(*, matryoshka: tuple[int, ...] = (), learned: bool = False, separate: bool = False) -> DualEncoder:
+    torch.manual_seed(0)
+    towers = [StaticTextEncoder(StaticEncoder(kind="static", dim=DIM), vocab_size=40) for _ in range(2)]
+    temperature = Temperature(initial=0.2, learned=learned)
+    return DualEncoder(
+        towers[0], towers[1 if separate else 0], Settings(matryoshka=matryoshka, temperature=temperature)
+    )
+
+
+def by_loop(embedded: Embedded, temperature: float, dims: list[int]) -> float:
+    """The loss with sets and loops instead of masks."""
+    n, total = len(embedded.queries), 0.0
+    candidate_ids, query_ids = embedded.candidate_ids.tolist(), embedded.query_ids.tolist()
+    positives = [set(row) - {-1} for row in embedded.positive_ids.tolist()]
+
+    def is_negative(query: int, candidate: int) -> bool:
+        if candidate_ids[candidate] in positives[query]:
+            return False
+        return not (candidate < n and query_ids[candidate] == query_ids[query])
+
+    def term(anchor: Tensor, own: Tensor, negatives: list[Tensor]) -> float:
+        cosines = [torch.cosine_similarity(anchor, other, dim=0) / temperature for other in [own, *negatives]]
+        return float(torch.logsumexp(torch.stack(cosines), dim=0) - cosines[0])
+
+    for dim in dims:
+        queries, candidates = embedded.queries[:, :dim].double(), embedded.candidates[:, :dim].double()
+        for i in range(n):
+            others = [candidates[j] for j in range(len(candidates)) if j != i and is_negative(i, j)]
+            total += term(queries[i], candidates[i], others) / n / 2
+            others = [queries[j] for j in range(n) if j != i and is_negative(j, i)]
+            total += term(candidates[i], queries[i], others) / n / 2
+    return total / len(dims)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> Embedded:
+    """Few ids, so that duplicates, shared positives and equal queries are common."""
+    n, m = draw(st.integers(1, 5)), draw(st.integers(0, 4))
+    candidate_ids = draw(st.lists(st.integers(0, 5), min_size=n + m, max_size=n + m))
+    positives = [
+        draw(st.sets(st.integers(0, 5), max_size=3)) | {own} for own in candidate_ids[:n]
+    ]  # what is drawn for a query is always one of its positives
+    width = max(len(own) for own in positives)
+    source = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
+    return Embedded(
+        torch.randn(n, DIM, generator=source),
+        torch.randn(n + m, DIM, generator=source),
+        torch.tensor(draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))),
+        torch.tensor(candidate_ids),
+        torch.tensor([sorted(own) + [-1] * (width - len(own)) for own in positives]),
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(batches())
+def test_only_what_is_neither_duplicate_nor_positive_nor_of_an_equal_query_is_a_negative(embedded: Embedded) -> None:
+    method = made_method()
+    assert float(method.loss(embedded)) == pytest.approx(by_loop(embedded, 0.2, [DIM]), rel=1e-4, abs=1e-5)
+
+
+@settings(max_examples=20, deadline=None)
+@given(batches())
+def test_prefixes_are_averaged(embedded: Embedded) -> None:
+    method = made_method(matryoshka=(8, 4))
+    assert method.dims == [DIM, 8, 4]
+    assert float(method.loss(embedded)) == pytest.approx(by_loop(embedded, 0.2, [DIM, 8, 4]), rel=1e-4, abs=1e-5)
+
+
+def test_an_explicit_negative_pushes_and_a_duplicate_of_the_positive_does_not() -> None:
+    method = made_method()
+    queries, documents = torch.randn(2, DIM), torch.randn(2, DIM)
+
+    def loss_with(number: int, vector: Tensor) -> Tensor:
+        candidates = torch.cat([documents, vector[None]])
+        ids = torch.tensor([0, 1, number])
+        return method.loss(Embedded(queries, candidates, torch.arange(2), ids, torch.tensor([[0], [1]])))
+
+    extra = queries[0].clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss_with(7, extra), extra)
+    assert gradient.norm() > 0.01
+    assert float(loss_with(7, extra)) > float(loss_with(7, -queries[0]))
+    # The text of document 0 given as a negative of query 1: still no negative of query 0.
+    only_for_second = loss_with(0, extra)
+    pushed = documents.clone()
+    expected = by_loop(
+        Embedded(
+            queries,
+            torch.cat([pushed, extra.detach()[None]]),
+            torch.arange(2),
+            torch.tensor([0, 1, 0]),
+            torch.tensor([[0], [1]]),
+        ),
+        0.2,
+        [DIM],
+    )
+    assert float(only_for_second) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_temperature_is_learned_only_where_asked_for_and_within_bounds() -> None:
+    embedded = Embedded(
+        torch.randn(3, DIM), torch.randn(3, DIM), torch.arange(3), torch.arange(3), torch.arange(3)[:, None]
+    )
+    for learned in (False, True):
+        method = made_method(learned=learned)
+        assert float(method.temperature.detach()) == pytest.approx(0.2)
+        if learned:
+            method.loss(embedded).backward()
+            assert method.log_temperature.grad is not None
+            assert float(method.log_temperature.grad) != 0.0
+        assert method.log_temperature.requires_grad is learned
+    with torch.no_grad():
+        method.log_temperature.fill_(math.log(1e-9))
+        assert float(method.temperature) == pytest.approx(0.005)
+        method.log_temperature.fill_(5.0)
+        assert float(method.temperature) == 1.0
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_each_side_goes_through_its_tower(separate: bool) -> None:
+    method = made_method(separate=separate)
+
+    def text(*ids: int) -> Tokens:
+        return Tokens(torch.tensor(ids), torch.tensor([1] * len(ids)))
+
+    batch = PairBatch(
+        text(3, 4), text(3, 5), text(6), torch.arange(2), torch.tensor([0, 1, 2]), torch.arange(2)[:, None]
+    )
+    embedded = method.embed(batch)
+    assert embedded.queries.shape == (2, DIM)
+    assert embedded.candidates.shape == (3, DIM)
+    assert torch.equal(embedded.queries[0], method.query_tower.table[3])
+    assert torch.equal(embedded.candidates[0], method.document_tower.table[3])
+    assert torch.equal(embedded.candidates[2], method.document_tower.table[6])
+    assert torch.equal(embedded.queries[0], embedded.candidates[0]) is not separate
