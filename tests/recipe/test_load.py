@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from nearfar.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
+from nearfar.recipe.data import FolderSource, LeadBodyPairing, SpansPairing
 from nearfar.recipe.reference import EXAMPLE
-from nearfar.recipe.schema import FolderSource, HuggingFaceEncoder, LeadBodyPairing, SpansPairing, TransformerEncoder
+from nearfar.recipe.schema import HuggingFaceEncoder, TransformerEncoder
 
 GOOD = """\
 name: docs-search

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nearfar.recipe.schema import (
-    ColumnsPairing,
-    Data,
-    DocstringsSource,
-    HuggingFaceEncoder,
-    ModelTokenizer,
-    Recipe,
-    SpansPairing,
-    TrainTokenizer,
-    TransformerEncoder,
-)
+from nearfar.recipe.data import ColumnsPairing, Data, DocstringsSource, SpansPairing
+from nearfar.recipe.schema import HuggingFaceEncoder, ModelTokenizer, Recipe, TrainTokenizer, TransformerEncoder
 
 
 def summarise(recipe: Recipe) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from nearfar.errors import DataError
 from nearfar.learn.data.corpus import Ints, PairCorpus
 from nearfar.learn.data.split import TRAIN
 from nearfar.learn.data.textfile import TokenFile
-from nearfar.recipe.schema import SpansPairing
+from nearfar.recipe.data import SpansPairing
 
 Frame = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
 """Ids that the frontend puts before and after every text of one side."""

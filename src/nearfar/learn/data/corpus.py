@@ -23,9 +23,9 @@ from nearfar.learn.data.split import (
     VALIDATION,
 )
 from nearfar.learn.data.textfile import TextFile
-from nearfar.recipe.schema import ColumnsPairing, Data, SpansPairing, TableSource
-from nearfar.recipe.schema import DocstringsSource as DocstringsSettings
-from nearfar.recipe.schema import FolderSource as FolderSettings
+from nearfar.recipe.data import ColumnsPairing, Data, SpansPairing, TableSource
+from nearfar.recipe.data import DocstringsSource as DocstringsSettings
+from nearfar.recipe.data import FolderSource as FolderSettings
 from nearfar.sources import (
     DocstringsSource,
     DocumentSource,

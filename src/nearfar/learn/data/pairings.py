@@ -12,7 +12,7 @@ from itertools import groupby, islice
 
 import numpy as np
 
-from nearfar.recipe.schema import HeadingSectionPairing, LeadBodyPairing, SpansPairing, TitleBodyPairing
+from nearfar.recipe.data import HeadingSectionPairing, LeadBodyPairing, SpansPairing, TitleBodyPairing
 from nearfar.sources import Document, Pair
 
 FixedPairing = LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing

@@ -19,7 +19,7 @@ from nearfar.learn.data.split import (
     sides_by_group,
 )
 from nearfar.learn.data.textfile import FlatWriter, TextFile, append_text, text_key
-from nearfar.recipe.schema import SpansPairing, Split
+from nearfar.recipe.data import SpansPairing, Split
 from nearfar.sources import Document, Pair
 
 Ints = npt.NDArray[np.int64]

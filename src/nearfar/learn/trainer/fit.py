@@ -35,7 +35,8 @@ from nearfar.learn.trainer.module import ContrastiveModule
 from nearfar.learn.trainer.ticks import ProgressTicks
 from nearfar.learn.trainer.validation import PairRetrieval
 from nearfar.progress import Stages, silent
-from nearfar.recipe.schema import Recipe, SpansPairing
+from nearfar.recipe.data import SpansPairing
+from nearfar.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,168 @@
+"""The data block of a recipe: where the data lies, what is positive, what is held out. The docstrings are its documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, Strict, model_validator
+
+from nearfar.recipe.settings import Amount, Count, Fraction, Settings
+
+
+class FolderSource(Settings):
+    """A folder of text files, read recursively in name order; each heading starts a section, each section is a document."""
+
+    kind: Literal["folder"]
+    path: Path
+    """The folder; relative paths start at the recipe's own folder."""
+    suffixes: tuple[str, ...] = (".md", ".txt", ".rst", ".html", ".htm")
+    """Which files to read."""
+    max_file_mb: Amount = 20.0
+    """Larger files are skipped and reported."""
+
+
+class Columns(Settings):
+    """Which columns of a table hold a document."""
+
+    text: str = "text"
+    """Column with what is embedded and searched."""
+    title: str | None = None
+    """Column with a short name."""
+    id: str | None = None
+    """Column with a unique name; by default the line or row number."""
+    group: str | None = None
+    """Column that says what belongs together, for a split by group."""
+    location: str | None = None
+    """Column that says where a person finds the document; by default file and line of the row."""
+
+
+class TableSource(Settings):
+    """A JSONL (also .gz), CSV or Parquet file with named columns."""
+
+    kind: Literal["jsonl", "csv", "parquet"]
+    path: Path
+    """The file; relative paths start at the recipe's own folder."""
+    columns: Columns = Columns()
+    """Where the documents are, for pairings that work on documents."""
+
+
+class DocstringsSource(Settings):
+    """The docstrings of Python code, read with `ast` and never imported."""
+
+    kind: Literal["docstrings"]
+    paths: tuple[Path, ...] = ()
+    """Folders to read; none means the standard library and the installed packages of the running Python."""
+    limit_files: Count | None = None
+    """Read only so many files, spread evenly over all packages (for a quick try)."""
+
+
+Source = Annotated[FolderSource | TableSource | DocstringsSource, Field(discriminator="kind")]
+
+
+class PairingRule(Settings):
+    """What every pairing rule has."""
+
+    measure: bool = True
+    """Whether held-out pairs of this rule are measured. `false` for a rule that is only there to learn from: its texts are
+    no candidates then, and nothing of a held-out document is trained on either way."""
+
+
+class ColumnsPairing(PairingRule):
+    """Labelled pairs from named columns of a table."""
+
+    kind: Literal["columns"]
+    query: str = "query"
+    """Column with the anchor text."""
+    positive: str = "positive"
+    """Column with one positive text, or a list of them."""
+    negative: str | None = None
+    """Column with an explicit negative text, or a list of them."""
+
+
+class LeadBodyPairing(PairingRule):
+    """The first paragraph of a document belongs to the rest of it."""
+
+    kind: Literal["lead_body"]
+    min_words: Count = 3
+    """Shorter first paragraphs and shorter rests make no pair."""
+
+
+class TitleBodyPairing(PairingRule):
+    """The title of a file belongs to every section of it (a file without headings is one section)."""
+
+    kind: Literal["title_body"]
+
+
+class HeadingSectionPairing(PairingRule):
+    """A heading belongs to the text under it; for sources without headings, a document's title to its text."""
+
+    kind: Literal["heading_section"]
+
+
+class SpansPairing(PairingRule):
+    """A random span of a document belongs to the rest of that document; drawn anew at every step, so no labels are needed."""
+
+    kind: Literal["spans"]
+    min_tokens: Count = 4
+    """Shortest span."""
+    max_tokens: Count = 24
+    """Longest span."""
+    keep: Annotated[float, Strict(), Field(ge=0.0, le=1.0)] = 0.0
+    """How often the span also stays in the document, so that exact words are worth matching."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min_tokens > self.max_tokens:
+            raise ValueError(f"min_tokens ({self.min_tokens}) must not be larger than max_tokens ({self.max_tokens})")
+        return self
+
+
+Pairing = Annotated[
+    ColumnsPairing | LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing | SpansPairing,
+    Field(discriminator="kind"),
+]
+
+
+class Split(Settings):
+    """Which pairs are held out. Pairs that share a text, or were cut from one document, stay on the same side."""
+
+    by: Literal["random", "group"] = "random"
+    """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part."""
+    validation: Fraction = 0.05
+    """Share of the pairs to stop and to choose by."""
+    test: Fraction = 0.1
+    """Share of the pairs for the figures that are reported."""
+
+    @model_validator(mode="after")
+    def _leaves_training_data(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1: nothing would be left to train on")
+        return self
+
+
+class Data(Settings):
+    """The user's data: where it is, what is positive, what is held out."""
+
+    source: Source
+    """Where the data lies."""
+    pairings: tuple[Pairing, ...] = Field(min_length=1)
+    """One or more rules; their pairs are mixed."""
+    split: Split = Split()
+    bad_rows: Literal["refuse", "skip"] = "skip"
+    """Whether a row or file that cannot be read stops the run; skipped ones are counted and shown either way."""
+
+    @model_validator(mode="after")
+    def _something_is_measured(self) -> Self:
+        if not any(pairing.measure for pairing in self.pairings):
+            raise ValueError("no rule in pairings is measured: set measure to true for the one that the model is for")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_need_a_table(self) -> Self:
+        if not isinstance(self.source, TableSource) and any(p.kind == "columns" for p in self.pairings):
+            raise ValueError(
+                f"pairing 'columns' needs a source with columns (jsonl, csv, parquet), not '{self.source.kind}'; "
+                "use lead_body, title_body, heading_section or spans"
+            )
+        return self
