@@ -52,7 +52,7 @@ RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "docs-search.yaml"
 COLUMNS = {"title": "title", "id": "id", "group": "group", "location": "location"}
 QUESTION = "read a file line by line"
 
-QUICK_FILES = 600
+QUICK_FILES = 500
 QUICK = (
     "train.epochs=1",
     "train.batch_size=256",

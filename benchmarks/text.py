@@ -39,7 +39,13 @@ from tools.results import Figures, arguments, figure, prefixed, report
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
-QUICK = ("train.epochs=2",)
+QUICK_SETS = ("tldr", "cranfield")
+QUICK = (
+    "train.epochs=1",
+    "train.validate_every=1000000",
+    "frontend.tokenizer.vocab_size=4000",
+    "frontend.max_document_tokens=64",
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="nearfar-") as temporary:
         work = options.work or Path(temporary)
         for name, (folder, read) in SETS.items():
+            if options.quick and name not in QUICK_SETS:
+                continue
             if not (options.data / folder).is_dir():
                 print(f"{name}: passed over, there is no {options.data / folder}", file=sys.stderr)
                 continue

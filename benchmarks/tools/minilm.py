@@ -42,9 +42,13 @@ def export_int8(model: Path, target: Path) -> None:
 
     Weights per channel and with a reduced range: on a processor without VNNI the default saturates.
     """
+    import onnx
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from transformers import AutoModel
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
     class Pooled(torch.nn.Module):
         """Mean of the token vectors, at unit length."""
@@ -57,8 +61,6 @@ def export_int8(model: Path, target: Path) -> None:
             tokens = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
             weight = mask.unsqueeze(-1).to(tokens.dtype)
             return torch.nn.functional.normalize((tokens * weight).sum(1) / weight.sum(1).clamp(min=1e-9))
-
-    import onnx
 
     target.mkdir(parents=True)
     full = target / "full.onnx"

@@ -61,6 +61,12 @@ class Run:
         """What was done, with every default filled in."""
         return load_recipe(self.directory / "recipe.yaml")
 
+    @property
+    def skipped(self) -> tuple[dict[str, int], list[str]]:
+        """What the reader passed over: how many for which reason, and the first few with file and line."""
+        counts = self._trained().corpus.counts
+        return counts.skipped, counts.examples
+
     def embedder(self, *, dim: int | None = None) -> TorchEmbedder:
         """The trained model in float, as an Embedder."""
         return self._trained().embedder(dim=dim)

@@ -16,7 +16,7 @@ from nearfar.frontend import TextFrontend
 from nearfar.learn.data.batches import PairBatch, PairDataset, StepSampler, Tokens
 from nearfar.learn.data.corpus import PairCorpus, prepare_corpus
 from nearfar.learn.data.textfile import TokenFile
-from nearfar.recipe.schema import Data, SpansPairing
+from nearfar.recipe.data import Data, SpansPairing
 
 # --- the sampler -----------------------------------------------------------------------------------------------------
 
@@ -146,7 +146,8 @@ def test_a_batch_holds_queries_with_one_of_their_positives_each(tmp_path: Path) 
     dataset, frontend, corpus = dataset_of(tmp_path, rows)
     assert len(dataset) == 3
     word = {
-        name: int(frontend.encode([name], "document")[0][0]) for name in ["ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen", "ibex"]
+        name: int(frontend.encode([name], "document")[0][0])
+        for name in ["ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen", "ibex"]
     }
     number = {corpus.document(i): i for i in range(len(corpus.document_texts))}
     positives = {"ant": {"bee", "cow", "ibex"}, "fox": {"bee"}, "gnu": {"hen"}}
@@ -229,7 +230,7 @@ def test_a_span_is_cut_out_or_kept(tmp_path: Path, keep: float, special: bool, p
 
 def test_a_span_fits_the_longest_query_and_a_tiny_document(tmp_path: Path) -> None:
     rows = [*made_rows(3), {"text": "aa bb cc dd"}]
-    dataset, frontend, _ = dataset_of(
+    dataset, _, _ = dataset_of(
         tmp_path, rows, spans=True, columns=False, special=True, prompts=("find", ""), max_query_tokens=5
     )
     for step in range(20):

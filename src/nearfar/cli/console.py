@@ -104,6 +104,14 @@ def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
     return table
 
 
+def show_skipped(skipped: Mapping[str, int], examples: Sequence[str]) -> None:
+    """Say what a reader passed over: how many for which reason, and the first few with their place."""
+    for reason, number in sorted(skipped.items()):
+        notes.print(f"skipped {number:,}: {reason}", style="yellow", markup=False, soft_wrap=True)
+    for example in examples:
+        notes.print(f"  {example}", style="yellow", markup=False, soft_wrap=True)
+
+
 def pairs_table(rows: Sequence[tuple[str, str]]) -> Table:
     """Name and value beside each other."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

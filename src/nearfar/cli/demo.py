@@ -15,6 +15,7 @@ from nearfar.errors import RunError
 
 if TYPE_CHECKING:
     from nearfar.progress import Stages
+    from nearfar.sources import ReadReport
 
 QUESTIONS = (
     "stop waiting for a coroutine that takes too long",
@@ -43,7 +44,7 @@ def demo(
     """Learn from the docstrings of this Python environment, and search them: train, measure, export, index, ask."""
     from rich.markup import escape
 
-    from nearfar.cli.console import figures_table, notes, out, progress_lines
+    from nearfar.cli.console import figures_table, notes, out, progress_lines, show_skipped
     from nearfar.cli.hits import print_hits
     from nearfar.edge import SearchIndex
     from nearfar.progress import cumulative
@@ -59,7 +60,7 @@ def demo(
     )
     table = output / "docstrings.jsonl"
     with progress_lines() as stages:
-        _spool(table, _QUICK_FILES if quick else None, stages)
+        report = _spool(table, _QUICK_FILES if quick else None, stages)
         source = json.dumps({"kind": "jsonl", "path": str(table.absolute()), "columns": _COLUMNS})
         overrides = [f"data.source={source}", *(_QUICK if quick else ())]
         run = train(shipped_recipe("docs-search"), output / "run", overrides=overrides, stages=stages)
@@ -68,6 +69,7 @@ def demo(
         index = SearchIndex.build(
             bundle, TableSource(table, "jsonl", **_COLUMNS).documents(), output / "docs.index", progress=progress
         )
+    show_skipped(report.skipped, [])
     out.print()
     out.print(figures_table(bundle.manifest.metrics))
     with index:
@@ -108,7 +110,7 @@ def _clear(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
-def _spool(table: Path, limit_files: int | None, stages: Stages) -> None:
+def _spool(table: Path, limit_files: int | None, stages: Stages) -> ReadReport:
     """Read the docstrings once, for training and for the index."""
     from dataclasses import asdict
 
@@ -116,9 +118,11 @@ def _spool(table: Path, limit_files: int | None, stages: Stages) -> None:
 
     tick = stages("reading docstrings")
     with table.open("w", encoding="utf-8") as file:
-        for document in DocstringsSource(limit_files=limit_files).documents():
+        source = DocstringsSource(limit_files=limit_files)
+        for document in source.documents():
             file.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
             tick(1)
+    return source.report
 
 
 def _peak_memory_gb() -> float:

@@ -45,7 +45,7 @@ def index(
     ] = False,
 ) -> None:
     """Put documents into a search index; again on the same source it takes only what changed."""
-    from nearfar.cli.console import notes, out, progress_lines
+    from nearfar.cli.console import out, progress_lines, show_skipped
     from nearfar.edge import SearchIndex
     from nearfar.progress import cumulative
     from nearfar.sources import open_documents
@@ -59,8 +59,7 @@ def index(
             size = len(built)
     report = built.report
     assert report is not None
-    for example in (*documents.report.examples, *report.examples):
-        notes.print(f"skipped  {example}", style="yellow", markup=False)
+    show_skipped(documents.report.skipped, [*documents.report.examples, *report.examples])
     passed_over = documents.report.skipped_total + report.skipped
     out.print(
         f"{output}: {size:,} documents ({report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, "

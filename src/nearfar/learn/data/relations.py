@@ -97,7 +97,7 @@ def relate(relations: Relations, split: Split, texts: TextFile, seed: int) -> tu
         seed: of the split.
 
     Returns:
-        The arrays of a `PairCorpus` by name, and how many near-duplicates were dropped.
+        The arrays of a `PairCorpus` by name, and how many held-out queries were dropped.
 
     Raises:
         DataError: where whole groups are to be held out, but there is only one.
@@ -113,13 +113,10 @@ def relate(relations: Relations, split: Split, texts: TextFile, seed: int) -> tu
     linked = [(keys[query[own]], keys[document[own]]), (keys[query[own]], origin[own])]
     component = components(keys[query_texts], linked)
     if split.by == "group":
-        groups = np.asarray(relations.group, np.int64)[np.unique(query_ids, return_index=True)[1]]
-        if split.validation + split.test > 0 and len(np.unique(groups)) == 1:
-            raise DataError(
-                "data.split.by is group, but all pairs are of one group, so none can be held out. Name the column with the "
-                "groups (data.source.columns.group), or set data.split.by to random."
-            )
-        side = sides_by_group(groups.tolist(), split.validation, split.test, seed)
+        side, kept = _sides_of_groups(query_ids, np.asarray(relations.group, np.int64), split, seed)
+        query_ids, document, negative, measured, span_of = (
+            values[kept] for values in (query_ids, document, negative, measured, span_of)
+        )
     else:
         side = sides_by_component(component, split.validation, split.test, seed)
         # What nothing measures is not held out in vain.
@@ -143,7 +140,6 @@ def relate(relations: Relations, split: Split, texts: TextFile, seed: int) -> tu
     query_texts, side, component, negative = query_texts[used], side[used], component[used], negative[fixed]
     positives, positive_starts = _grouped(query_ids[~negative], document_ids[~negative], len(used))
     negatives, negative_starts = _grouped(query_ids[negative], document_ids[negative], len(used))
-    dropped = 0
     if split.by == "group":
         seen = np.unique(np.concatenate([document_ids[(side == TRAIN)[query_ids]], span_documents]))
         twins = NearDuplicates(texts[int(document_texts[d])] for d in seen)
@@ -151,7 +147,6 @@ def relate(relations: Relations, split: Split, texts: TextFile, seed: int) -> tu
             mine = positives[positive_starts[number] : positive_starts[number + 1]]
             if any(texts[int(document_texts[d])] in twins for d in mine):
                 side[number] = DROPPED
-                dropped += 1
     return {
         "query_texts": query_texts,
         "document_texts": document_texts,
@@ -164,7 +159,32 @@ def relate(relations: Relations, split: Split, texts: TextFile, seed: int) -> tu
         "candidates": candidates,
         "span_documents": span_documents,
         "span_component": span_component,
-    }, dropped
+    }, int((side == DROPPED).sum())
+
+
+def _sides_of_groups(
+    query_ids: Ints, group: Ints, split: Split, seed: int
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
+    """Side of each query by that of its groups, and which relations stay.
+
+    A query that groups of several sides have in common (a heading, say) is trained on with what the training groups say
+    of it, and with nothing else; one that only held-out groups of both sides have is dropped.
+    """
+    names, place = np.unique(group, return_inverse=True)
+    if split.validation + split.test > 0 and len(names) == 1:
+        raise DataError(
+            "data.split.by is group, but all pairs are of one group, so none can be held out. Name the column with the "
+            "groups (data.source.columns.group), or set data.split.by to random."
+        )
+    pairs = np.unique(np.stack([query_ids, place], axis=1), axis=0)
+    side_of = np.zeros(len(names), np.int8)
+    side_of[pairs[:, 1]] = sides_by_group(names[pairs[:, 1]].tolist(), split.validation, split.test, seed)
+    sides = side_of[place]
+    low, high = (np.full(int(query_ids.max()) + 1, start, np.int8) for start in (DROPPED, TRAIN))
+    np.minimum.at(low, query_ids, sides)
+    np.maximum.at(high, query_ids, sides)
+    side = np.where((low == TRAIN) | (low == high), low, DROPPED).astype(np.int8)
+    return side, (sides == TRAIN) | (side[query_ids] != TRAIN)
 
 
 def _unique_texts(keys: Ints, numbers: Ints) -> tuple[Ints, Ints]:

@@ -35,6 +35,7 @@ class HuggingFaceTextEncoder(PaddedTextEncoder):
                 f"encoder.model {settings.model!r} could not be loaded: {first_line(error)} "
                 "Give a directory with config.json and model.safetensors, or a hub name that this machine can reach."
             ) from error
+        self.model.train()  # it comes in eval mode, and Lightning leaves modes as they are: no dropout would be trained with
         hidden = int(self.model.config.hidden_size)
         self.projection = nn.Linear(hidden, settings.projection, bias=False) if settings.projection else None
         self.dim, self.pad_id, self.pooling = settings.projection or hidden, pad_id, settings.pooling

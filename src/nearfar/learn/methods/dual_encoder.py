@@ -67,26 +67,24 @@ class DualEncoder(nn.Module):
     def loss(self, embedded: Embedded) -> Tensor:
         """Step two: InfoNCE in both directions, averaged over the Matryoshka prefixes."""
         queries, candidates = embedded.queries, embedded.candidates
-        documents = candidates[: len(queries)]
         own = torch.arange(len(queries), device=queries.device)
         # A candidate that is also positive to the anchor, or belongs to an anchor that hangs together with it, is no negative.
         belongs = (embedded.positive_ids.unsqueeze(2) == embedded.candidate_ids).any(dim=1)
         same_query = embedded.query_ids.unsqueeze(1) == embedded.query_ids
         belongs[:, : len(queries)] |= same_query
-        losses = []
-        for dim in self.dims:
-            forwards = info_nce(
-                queries[:, :dim], candidates[:, :dim], own, temperature=self.temperature, ignored=belongs
-            )
-            backwards = info_nce(
-                documents[:, :dim],
-                queries[:, :dim],
-                own,
-                temperature=self.temperature,
-                ignored=belongs[:, : len(queries)].T,
-            )
-            losses.append((forwards + backwards) / 2)
-        return torch.stack(losses).mean()
+        return torch.stack(
+            [
+                info_nce(
+                    queries[:, :dim],
+                    candidates[:, :dim],
+                    own,
+                    temperature=self.temperature,
+                    ignored=belongs,
+                    symmetric=True,
+                )
+                for dim in self.dims
+            ]
+        ).mean()
 
 
 def _joined(first: Tokens, second: Tokens) -> Tokens:
