@@ -117,7 +117,7 @@ def test_the_manifest_says_where_the_bundle_comes_from(run: road.Run, bundle: Bu
     assert manifest.fusion is not None
     assert manifest.fusion.queries > 0
     card = bundle.read("card.md").decode()
-    assert f"{100 * ndcg(bundle)['bundle']:.1f}" in card
+    assert f"{ndcg(bundle)['bundle']:.4g}" in card
 
 
 def test_a_search_with_the_bundle_finds_what_belongs_together(bundle: Bundle, data: Path, tmp_path: Path) -> None:

@@ -54,13 +54,27 @@ def test_it_is_the_formula(n: int, m: int, d: int, temperature: float) -> None:
         assert float(loss) == pytest.approx(by_formula(anchors, candidates, positive, temperature, mask), rel=1e-10)
 
 
+def test_both_directions_are_the_formula_twice() -> None:
+    """Backwards, the positives are the anchors and the anchors their candidates; further candidates have no part."""
+    anchors, candidates, _, ignored = drawn(4, 7, 3, seed=5)
+    positive = torch.tensor([2, 0, 6, 3])
+    for mask in (None, ignored):
+        loss = info_nce(anchors, candidates, positive, temperature=0.2, ignored=mask, symmetric=True)
+        turned = None if mask is None else mask[:, positive].T
+        forwards = by_formula(anchors, candidates, positive, 0.2, mask)
+        backwards = by_formula(candidates[positive], anchors, torch.arange(4), 0.2, turned)
+        assert float(loss) == pytest.approx((forwards + backwards) / 2, rel=1e-10)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_its_gradients_are_those_of_the_formula(masked: bool) -> None:
+def test_its_gradients_are_those_of_the_formula(masked: bool, symmetric: bool) -> None:
     anchors, candidates, positive, ignored = drawn(4, 6, 3, seed=1)
     temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
 
     def loss(a: Tensor, c: Tensor, t: Tensor) -> Tensor:
-        return info_nce(a, c, positive, temperature=t, ignored=ignored if masked else None)
+        mask = ignored if masked else None
+        return info_nce(a, c, positive, temperature=t, ignored=mask, symmetric=symmetric)
 
     assert torch.autograd.gradcheck(loss, (anchors.requires_grad_(), candidates.requires_grad_(), temperature))
 

@@ -1,0 +1,162 @@
+"""A training run from outside: start it, go on with it, make bundles of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nearfar.errors import MissingExtraError, RecipeError, RunError
+from nearfar.progress import Stages, silent
+from nearfar.recipe import Recipe, load_recipe
+from nearfar.road.export import export_bundle
+
+if TYPE_CHECKING:
+    from nearfar.bundle import Bundle
+    from nearfar.learn.model import TorchEmbedder
+    from nearfar.learn.run import TrainedRun
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that has ended: its directory, and what can be made of it.
+
+    Attributes:
+        directory: with `recipe.yaml`, `logs/`, `checkpoints/` and the prepared data.
+    """
+
+    directory: Path
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Run:
+        """Open a run that `train` finished.
+
+        Raises:
+            RunError: where the directory is no run, or its training has not ended.
+        """
+        run = cls(Path(directory))
+        run._trained()
+        return run
+
+    def _trained(self) -> TrainedRun:
+        trained: TrainedRun = _training_wing().run.open_run(self.directory)
+        return trained
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was done, with every default filled in."""
+        return load_recipe(self.directory / "recipe.yaml")
+
+    @property
+    def skipped(self) -> tuple[dict[str, int], list[str]]:
+        """What the reader passed over: how many for which reason, and the first few with file and line."""
+        counts = self._trained().corpus.counts
+        return counts.skipped, counts.examples
+
+    def embedder(self, *, dim: int | None = None) -> TorchEmbedder:
+        """The trained model in float, as an Embedder."""
+        return self._trained().embedder(dim=dim)
+
+    def export(
+        self,
+        target: str | Path | None = None,
+        *,
+        dim: int | None = None,
+        quantise: str | None = None,
+        baselines: Sequence[str] | None = None,
+        stages: Stages = silent,
+    ) -> Bundle:
+        """Make the bundle: graphs, int8 weights, learned fusion, figures measured on what ships, card.
+
+        Args:
+            target: directory of the bundle; by default `bundle` in the run's directory.
+            dim: keep only the first so many components; by default as the recipe says.
+            quantise: `int8` or `none`; by default as the recipe says.
+            baselines: what to set beside the bundle, of `bm25` and `untrained`; by default as the recipe says.
+            stages: told what is being done.
+
+        Returns:
+            The bundle, opened and verified.
+
+        Raises:
+            BundleError: where it cannot be written; what was there stays.
+            RunError: where the encoder has fewer than `dim` components, or there is no such `quantise` or baseline.
+        """
+        trained = self._trained()
+        recipe = trained.recipe
+        _check_known("quantise", [quantise] if quantise is not None else [], ("int8", "none"))
+        _check_known("baselines", baselines or [], ("bm25", "untrained"))
+        if dim is not None and dim < 1:
+            raise RunError(f"dim is {dim}: give the number of components to keep, 1 or more")
+        return export_bundle(
+            trained,
+            Path(target) if target is not None else self.directory / "bundle",
+            dim=dim or recipe.export.dim,
+            quantise=quantise or recipe.export.quantise,
+            baselines=recipe.evaluate.baselines if baselines is None else baselines,
+            stages=stages,
+        )
+
+
+def train(
+    recipe: str | Path | Recipe,
+    directory: str | Path | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    stages: Stages = silent,
+) -> Run:
+    """Train what a recipe describes.
+
+    Args:
+        recipe: a YAML file or a recipe already read.
+        directory: the run's directory, new or empty; by default `runs/<name>-<date>-<time>`.
+        overrides: `key.path=value`, as `--set` on the command line; only with a file.
+        stages: told what is being done.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RecipeError: where the recipe does not make sense.
+        DataError: where the data cannot be used.
+        RunError: where the directory is in use, or training failed or was interrupted.
+    """
+    if isinstance(recipe, Recipe) and overrides:
+        raise RecipeError("overrides change a recipe file while it is read; this recipe has already been read")
+    parsed = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    if directory is None:
+        directory = Path("runs") / f"{parsed.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    _training_wing().run.train_run(parsed, Path(directory), stages=stages)
+    return Run(Path(directory))
+
+
+def resume(directory: str | Path, *, stages: Stages = silent) -> Run:
+    """Go on with a run that was interrupted or killed; the result is that of one that was not.
+
+    Raises:
+        RunError: where the directory is no run.
+    """
+    directory = Path(directory)
+    if not (directory / "recipe.yaml").is_file():
+        raise RunError(f"{directory} is not a run: it has no recipe.yaml. Give a directory that `nearfar train` made.")
+    _training_wing().run.train_run(load_recipe(directory / "recipe.yaml"), directory, resume=True, stages=stages)
+    return Run(directory)
+
+
+def _training_wing() -> Any:
+    """The package `nearfar.learn`, or a clear error where torch is not installed."""
+    try:
+        import nearfar.learn.run
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0] in {"torch", "lightning", "onnx", "onnxscript"}:
+            raise MissingExtraError("train", "training") from error
+        raise
+    return nearfar.learn
+
+
+def _check_known(name: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for value in given:
+        if value not in known:
+            raise RunError(f"{name}: there is no {value!r}; choose from {', '.join(known)}")
