@@ -12,7 +12,7 @@ onnxruntime (`minilm`), in front of faiss HNSW and SQLite. Their store has as ma
 hundred are embedded documents, the rest are random unit vectors: it serves for latency and memory, not for quality.
 Every system runs in a process of its own; they take turns, and ratios are of medians: above 1, nearfar is better.
 
-Fresh processes. `nearfar search INDEX QUERY` as typed in a shell, and the same with the peers: wall time until it ends,
+Fresh processes. `nearfar search INDEX QUERY` as typed in a shell, and for the peers a bare script: wall time until it ends,
 peak memory, and bytes on disk, of the model and of all installed packages that the process imports.
 
 The documents come from the running environment, so figures differ between environments; --data is not needed.
@@ -129,6 +129,7 @@ def quality(
         fusion=bundle.manifest.fusion,
         model=trained.embedder(dim=bundle.manifest.dim),
         untrained=trained.untrained(),
+        identifiers=True,
         stages=stages,
     )
     figures = as_figures(rows, baselines=("bm25", "bm25_identifiers"))

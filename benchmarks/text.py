@@ -105,7 +105,6 @@ def measure_collection(collection: Collection, work: Path, stages: Stages, overr
         fusion = learn_fusion(bundle, collection.validation, work / "fusion", stages)
     untrained = open_run(run.directory).untrained()
     rows = scores_of(bundle, collection.test, work / "index", fusion=fusion, untrained=untrained, stages=stages)
-    rows.pop("bm25_identifiers")
     return {
         **as_figures(rows),
         "train_seconds": figure(seconds, "s"),

@@ -25,6 +25,7 @@ def scores_of(
     stages: Stages,
     model: Embedder | None = None,
     untrained: Embedder | None = None,
+    identifiers: bool = False,
 ) -> dict[str, RetrievalScores]:
     """Measure every system on one task.
 
@@ -36,14 +37,16 @@ def scores_of(
         stages: told what is being done.
         model: the bundle's model in float.
         untrained: the same model before training.
+        identifiers: also measure BM25 after cutting identifiers at underscores and case humps.
 
     Returns:
-        Scores of `bm25` (Lucene's variant, English stemming and stop words), `bm25_identifiers` (the same after cutting
-        identifiers at underscores and case humps), `dense` and `hybrid` (the bundle), and of `model` and `untrained`
-        where they were given.
+        Scores of `bm25` (Lucene's variant, English stemming and stop words), `dense` and `hybrid` (the bundle), and of
+        `bm25_identifiers`, `model` and `untrained` where they were asked for.
     """
     rows: dict[str, RetrievalScores] = {}
-    for name, split in (("bm25", False), ("bm25_identifiers", True)):
+    for name, split in {"bm25": False, "bm25_identifiers": True}.items():
+        if split and not identifiers:
+            continue
         tick = stages("measuring BM25" + (", identifiers cut" if split else ""), len(task.queries))
         rows[name] = measure(rank_bm25(task, split_identifiers=split), task, resamples=RESAMPLES)
         tick(len(task.queries))

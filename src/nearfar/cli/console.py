@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from nearfar.progress import Tick
 
@@ -68,11 +68,11 @@ def progress_lines() -> Iterator[ProgressLines]:
     """Show the progress of several stages on standard error."""
     columns = (
         SpinnerColumn(finished_text="[green]✓[/]"),
-        TextColumn("{task.description:<29}"),
+        TextColumn("{task.description:<24}"),
         BarColumn(bar_width=10),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[note]}[/]"),
+        MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=13, justify="right")),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn("[dim]{task.fields[note]}[/]", table_column=Column(no_wrap=True, overflow="crop")),
     )
     with Progress(*columns, console=notes, refresh_per_second=5) as progress:
         lines = ProgressLines(progress)

@@ -163,7 +163,7 @@ def _tokens(
     done = stem.with_suffix(".done")
     if done.is_file():
         return TokenFile(stem)
-    tick = stages("cutting queries into tokens" if side == "query" else "cutting documents into tokens", len(numbers))
+    tick = stages("tokenising queries" if side == "query" else "tokenising documents", len(numbers))
 
     def encoded() -> Iterator[npt.NDArray[np.int32]]:
         for start in range(0, len(numbers), 1024):

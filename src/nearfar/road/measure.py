@@ -36,7 +36,7 @@ def _index(bundle: Bundle, documents: Sequence[str], folder: Path, stages: Stage
     from nearfar.sources import Document
 
     items: Iterator[Document] = (Document(id=str(i), text=documents[i]) for i in range(len(documents)))
-    progress = cumulative(stages, {"documents": "indexing held-out task", "graph": "linking neighbours"})
+    progress = cumulative(stages, {"documents": "indexing for measuring", "graph": "linking neighbours"})
     return SearchIndex.build(bundle, items, folder, progress=progress)
 
 
@@ -59,7 +59,7 @@ def learn_fusion(bundle: Bundle, task: RetrievalTask, folder: Path, stages: Stag
 
     told = []
     with _index(bundle, task.documents, folder, stages) as index:
-        tick = stages("joining keywords and vectors", len(task.queries))
+        tick = stages("fitting the fusion", len(task.queries))
         for query, judged in zip(task.queries, task.qrels, strict=True):
             ids, features = index.candidates(query)
             told.append((features, np.array([judged.get(int(i), 0.0) > 0 for i in ids], dtype=bool)))
@@ -92,7 +92,7 @@ def rank_hybrid(
 
     ranked = np.full((len(task.queries), RANKS), -1, dtype=np.int64)
     with _index(bundle, task.documents, folder, stages) as index:
-        tick = stages("measuring hybrid search", len(task.queries))
+        tick = stages("measuring: hybrid", len(task.queries))
         for row, query in enumerate(task.queries):
             ids, features = index.candidates(query)
             best = np.argsort(-fuse(features, fusion), kind="stable")[:RANKS]
@@ -152,14 +152,13 @@ def compare(
 
     ranked = {}
     if bm25:
-        tick = stages("measuring BM25", len(task.queries))
+        tick = stages("measuring: BM25", len(task.queries))
         ranked["bm25"] = rank_bm25(task, split_identifiers=True)
         tick(len(task.queries))
     dense = {"untrained": untrained, "model": model, "bundle": Encoder.open(bundle, threads=_threads())}
     for row, embedder in dense.items():
         if embedder is not None:
-            name = "untrained model" if row == "untrained" else row
-            tick = stages(f"measuring the {name}", len(task.queries) + len(task.documents))
+            tick = stages(f"measuring: {row}", len(task.queries) + len(task.documents))
             ranked[row] = rank_dense(_Counted(embedder, tick), task)
     if fusion is not None:
         ranked["hybrid"] = rank_hybrid(bundle, task, fusion, folder, stages)

@@ -32,7 +32,7 @@ class ProgressTicks(L.Callback):
     ) -> None:
         """One step further."""
         figures = trainer.callback_metrics
-        note = f"loss {float(figures['loss']):.3f}" if "loss" in figures else ""
+        note = f"loss {float(figures['loss']):.2f}" if "loss" in figures else ""
         if f"validation/{self._metric}" in figures:
-            note += f", {self._metric} {float(figures[f'validation/{self._metric}']):.3f}"
+            note += f" val {float(figures[f'validation/{self._metric}']):.3f}"
         self._tick(1, note)
