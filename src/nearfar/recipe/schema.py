@@ -193,7 +193,7 @@ class Training(Settings):
     validate_every: Count | None = None
     """Steps between validations; by default ten times a run."""
     early_stop: EarlyStop | None = EarlyStop()
-    """`null` trains to the last step."""
+    """`null` trains to the last step and exports that."""
     checkpoint_every: Count = 50
     """Steps between checkpoints; a killed run resumes from the last one, bit-identically."""
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"

@@ -140,7 +140,7 @@ def _measured(
         return retrieval_task(trained.corpus, side, max_queries=limit, max_documents=settings.max_documents, seed=seed)
 
     validation = task_of(VALIDATION, _FUSION_QUERIES)
-    fusion = learn_fusion(draft, validation, folder / "validation", stages) if validation else None
+    fusion = learn_fusion(draft, validation, folder / "index", stages) if validation else None
     test = task_of(TEST, settings.max_queries)
     if test is None:
         return fusion, {}
@@ -148,7 +148,7 @@ def _measured(
     scores = compare(
         draft,
         test,
-        folder / "test",
+        folder / "index",  # the same candidates again: nothing is embedded twice
         model=model,
         untrained=untrained,
         bm25="bm25" in baselines,

@@ -138,7 +138,8 @@ def compare(
         folder: a place for the search index.
         model: the same model in float.
         untrained: the same model before training.
-        bm25: whether to measure BM25 (Lucene variant, English stemming and stop words).
+        bm25: whether to measure BM25 (Lucene variant, English stemming and stop words, identifiers cut at humps and
+            underscores as our own tokeniser does: the strongest form that we know).
         fusion: measures hybrid search with it.
         resamples: of the bootstrap.
         seed: of the bootstrap.

@@ -24,10 +24,10 @@ class Checkpoints(Checkpoint):
         directory: where the files go; Lightning writes each beside its place and renames it.
         every: steps between two checkpoints.
         validate_every: steps between two validations; None where nothing is validated.
-        metric: name of the figure that says which state is best.
+        metric: name of the figure that says which state is best; None takes the last.
     """
 
-    def __init__(self, directory: Path, *, every: int, validate_every: int | None, metric: str) -> None:
+    def __init__(self, directory: Path, *, every: int, validate_every: int | None, metric: str | None) -> None:
         self.last, self.best = directory / "last.ckpt", directory / "best.ckpt"
         self.every, self.validate_every, self.metric = every, validate_every, metric
         self.best_value = float("-inf")
@@ -78,18 +78,17 @@ class Checkpoints(Checkpoint):
         """Save a validated step, and keep it apart if it is the best so far."""
         if trainer.sanity_checking:
             return
-        value = float(trainer.callback_metrics[f"validation/{self.metric}"])
-        better = value > self.best_value
-        if better:
+        value = float(trainer.callback_metrics[f"validation/{self.metric}"]) if self.metric else self.best_value
+        if value > self.best_value:
             self.best_value, self.best_step = value, trainer.global_step
             trainer.save_checkpoint(self.best)
         trainer.save_checkpoint(self.last)
         self._leave_if_asked(trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save where the run ended; without validation that is also the best."""
+        """Save where the run ended; where nothing says otherwise that is also the best."""
         trainer.save_checkpoint(self.last)
-        if not self.validate_every:
+        if not self.validate_every or not self.metric:
             self.best_step = trainer.global_step
             trainer.save_checkpoint(self.best)
 

@@ -173,14 +173,14 @@ def fit(
     validates = bool((corpus.side == VALIDATION).any())
     validation = PairRetrieval(corpus, query_tokens, document_tokens, frontend, seed=recipe.seed) if validates else None
     validate_every = min(steps, training.validate_every or max(1, steps // 10)) if validates else None
-    metric = training.early_stop.metric if training.early_stop else "ndcg_at_10"
+    metric = training.early_stop.metric if training.early_stop else None
     checkpoints = Checkpoints(
         directory / "checkpoints", every=training.checkpoint_every, validate_every=validate_every, metric=metric
     )
     callbacks: list[L.Callback] = [checkpoints]
     if training.early_stop and validates:
         callbacks.append(EarlyStopping(f"validation/{metric}", mode="max", patience=training.early_stop.patience))
-    callbacks.append(ProgressTicks(stages, steps, metric))
+    callbacks.append(ProgressTicks(stages, steps, metric or "ndcg_at_10"))
     attempts = len(list((directory / "logs").glob("attempt-*")))
     module = ContrastiveModule(method, training, total_steps=steps, validation=validation, seed=recipe.seed)
     with _quiet():
@@ -228,7 +228,7 @@ def fit(
         steps=trainer.global_step,
         planned_steps=steps,
         best_step=checkpoints.best_step,
-        best_value=checkpoints.best_value if validates else None,
+        best_value=checkpoints.best_value if validates and metric else None,
         seconds=time.perf_counter() - started,
     )
     (directory / "fit.json").write_text(json.dumps(asdict(result), indent=1), "utf-8")
