@@ -47,9 +47,16 @@ def components(keys: Ints, linked: Sequence[tuple[Ints, Ints]]) -> Ints:
     return np.array([nodes[root(place)] for place in places[: len(keys)].tolist()], dtype=np.int64)
 
 
-def _position(key: int, seed: int) -> float:
-    """A number in [0, 1) that depends on nothing but key and seed."""
-    return float(np.random.default_rng([seed, key & 0xFFFFFFFFFFFFFFFF]).random())
+def _positions(keys: Ints, seed: int) -> npt.NDArray[np.float64]:
+    """A number in [0, 1) for each key that depends on nothing but key and seed.
+
+    Source: the finaliser of SplitMix64 (Steele, Lea and Flood, Fast splittable pseudorandom number generators, 2014).
+    """
+    bits = keys.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+    bits ^= bits >> np.uint64(31)
+    return (bits >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
 def sides_by_component(component: Ints, validation: float, test: float, seed: int) -> npt.NDArray[np.int8]:
@@ -68,7 +75,7 @@ def sides_by_component(component: Ints, validation: float, test: float, seed: in
         int8 (n,) of TRAIN, VALIDATION, TEST.
     """
     names, place, sizes = np.unique(component, return_inverse=True, return_counts=True)
-    drawn = np.array([_position(int(name), seed) for name in names])
+    drawn = _positions(names, seed)
     side = np.where(drawn < test, TEST, np.where(drawn < test + validation, VALIDATION, TRAIN)).astype(np.int8)
     side[(sizes > _LARGEST_SHARE * len(component)) & (sizes > 1)] = TRAIN
     return side[place]
@@ -80,7 +87,7 @@ def sides_by_group(groups: Sequence[int], validation: float, test: float, seed: 
     Groups are taken in a random order; one that would overfill a held-out side by more than it lacks goes on to the next.
     """
     names, sizes = np.unique(np.asarray(groups, dtype=np.int64), return_counts=True)
-    order = np.argsort([_position(int(name), seed) for name in names], kind="stable")
+    order = np.argsort(_positions(names, seed), kind="stable")
     wanted = {TEST: test * len(groups), VALIDATION: validation * len(groups)}
     side_of: dict[int, int] = {}
     for i in order:
