@@ -79,10 +79,11 @@ def test_version_and_help(nearfar: Command) -> None:
 @pytest.mark.recipe
 def test_from_notes_to_answers(nearfar: Command, folder: Path, tmp_path: Path) -> None:
     run, index = tmp_path / "run", tmp_path / "my.index"
-    code, out, _ = nearfar(
+    code, out, err = nearfar(
         "train", folder / "recipe.yaml", "-o", run, "--set", "train.epochs=30", "--set", "encoder.dim=32"
     )
     assert code == 0
+    assert "old.md" in err, "what was passed over is named"
     assert str(run / "bundle") in out
     assert "encoder:" in (run / "recipe.yaml").read_text("utf-8")
 

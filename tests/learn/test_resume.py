@@ -74,6 +74,7 @@ def test_run_without_interruption_is_repeatable(unbroken: tuple[str, Path, Path]
     kind, data, whole = unbroken
     train_run(made_recipe(data, *SCHEDULE, encoder=ENCODERS[kind]), tmp_path / "run")
     assert weights(tmp_path / "run") == weights(whole)
+    assert weights(whole, "best") == weights(whole), "without early stopping the last step is exported"
     other = made_recipe(data, *SCHEDULE, "seed=1", encoder=ENCODERS[kind])
     train_run(other, tmp_path / "other")
     assert weights(tmp_path / "other") != weights(whole)

@@ -16,7 +16,7 @@ from nearfar.bundle.bundle import Bundle
 from nearfar.edge.dense import DenseSearch
 from nearfar.edge.fusion import NEUTRAL, check_fusion, fuse
 from nearfar.edge.snippet import snippet
-from nearfar.edge.store.keyword import KeywordSearch, Term
+from nearfar.edge.store.keyword import MAX_TERMS, KeywordSearch, Term, distinct_words
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
 from nearfar.errors import DataError, StoreError
@@ -197,16 +197,17 @@ class SearchIndex:
             with self._reader.snapshot():
                 if vector is not None:
                     self._dense.refresh()
+                if vector is not None and mode == "dense":
+                    rows, cosines = self._dense.search(vector, k)
+                    best = list(zip(rows.tolist(), cosines.tolist(), strict=True))
+                    return self._hits(best, distinct_words(query)[:MAX_TERMS])
                 terms = self._keywords.terms(query)
                 if vector is None:
                     total = self._reader.count()
                     best = self._keywords.best(terms, total, min(k, total))
-                elif mode == "dense":
-                    rows, cosines = self._dense.search(vector, k)
-                    best = list(zip(rows.tolist(), cosines.tolist(), strict=True))
                 else:
                     best = self._fused(vector, terms, k)
-                return self._hits(best, terms)
+                return self._hits(best, [t.stem if t.word.startswith(t.stem) else t.word for t in terms])
 
     def candidates(self, query: str, depth: int = CANDIDATES) -> tuple[list[str], Features]:
         """What the fusion chooses from, for `fit_fusion` to learn from.
@@ -271,13 +272,14 @@ class SearchIndex:
             features[:, 2] = bm25 / bm25.max()
         return rows.tolist(), features
 
-    def _hits(self, best: Sequence[tuple[int, float]], terms: Sequence[Term]) -> list[Hit]:
+    def _hits(self, best: Sequence[tuple[int, float]], shown: Sequence[str]) -> list[Hit]:
+        """The documents of rows, with the part of their text that has most of the words `shown`."""
         documents = self._reader.documents_of([row for row, _ in best])
-        stems = {term.stem if term.word.startswith(term.stem) else term.word for term in terms}
+        stems = sorted(set(shown))
         hits = []
         for rank, (row, score) in enumerate(best, start=1):
             found = documents[row]
-            text = snippet(found.text, sorted(stems))
+            text = snippet(found.text, stems)
             hits.append(Hit(found.id, found.title, text, found.location, score, rank))
         return hits
 

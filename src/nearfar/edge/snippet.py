@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 LENGTH = 200
 """Characters of a snippet, about 30 words."""
 _SCANNED = 20_000
+_OCCURRENCES = 8
+"""Of one word; where it stands more often, the later places are not looked at."""
 
 
 def snippet(text: str, stems: Sequence[str] = (), *, length: int = LENGTH) -> str:
@@ -33,11 +34,8 @@ def snippet(text: str, stems: Sequence[str] = (), *, length: int = LENGTH) -> st
 
 def _best_start(folded: str, stems: Sequence[str], length: int) -> int:
     """Where the window begins: some words before the first word of the best group, at the border of a word."""
-    if not stems:
-        return 0
-    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(stems, reverse=True)))})")
-    # Lower case can change the length of a text (İ); a window a little off is no harm.
-    found = [(match.start(), match.group()) for match in pattern.finditer(folded.lower())]
+    lower = folded.lower()  # this can change the length of a text (İ); a window a little off is no harm
+    found = sorted((place, stem) for stem in stems for place in _occurrences(lower, stem))
     best, best_count, last = 0, 0, 0
     counts: dict[str, int] = {}
     for position, word in found:
@@ -53,3 +51,14 @@ def _best_start(folded: str, stems: Sequence[str], length: int) -> int:
         return 0
     begin = max(0, min(best, len(folded)) - length // 8)
     return folded.find(" ", begin, best) + 1 or min(best, len(folded) - 1)
+
+
+def _occurrences(lower: str, stem: str) -> list[int]:
+    """The first few places where a word of `lower` begins with `stem`. Searching word by word beats one regular expression."""
+    places: list[int] = []
+    at = lower.find(stem)
+    while at >= 0 and len(places) < _OCCURRENCES:
+        if at == 0 or not (lower[at - 1].isalnum() or lower[at - 1] == "_"):
+            places.append(at)
+        at = lower.find(stem, at + 1)
+    return places

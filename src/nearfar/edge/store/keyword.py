@@ -48,6 +48,11 @@ class Term:
     documents: int
 
 
+def distinct_words(query: str) -> list[str]:
+    """The different words of a query in lower case, in its order; at most 256."""
+    return list(dict.fromkeys(_WORD.findall(query[:_MAX_CHARACTERS].lower())))[:_MAX_WORDS]
+
+
 class KeywordSearch:
     """Turns the words of a query into BM25 scores."""
 
@@ -68,7 +73,7 @@ class KeywordSearch:
 
         Only letters and digits make words, so no character of a query means anything to FTS5.
         """
-        words = list(dict.fromkeys(_WORD.findall(query[:_MAX_CHARACTERS].lower())))[:_MAX_WORDS]
+        words = distinct_words(query)
         if not words:
             return []
         self._stemmer.execute("BEGIN")
