@@ -90,6 +90,7 @@ def test_from_notes_to_answers(nearfar: Command, folder: Path, tmp_path: Path) -
     code, out, _ = nearfar("inspect", run / "bundle")
     assert code == 0
     assert "notes" in out
+    assert "nDCG@10" in out
     code, out, _ = nearfar("inspect", run / "bundle", "--json")
     assert json.loads(out)["provenance"]["recipe"]["encoder"]["dim"] == 32
 

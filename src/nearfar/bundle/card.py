@@ -11,6 +11,7 @@ _LINES = {
     "untrained": "the same encoder, untrained",
     "model": "trained model, float weights",
     "bundle": "**this bundle, as it runs on a device**",
+    "hybrid": "**this bundle, joined with keywords**",
 }
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.bundle.card import figure
 
 
 def describe(bundle: Bundle) -> list[tuple[str, str]]:
-    """Return what a person wants to know about `bundle`, as (key, value) rows in reading order."""
+    """Return what a person wants to know about `bundle`, as (key, value) rows in reading order; figures apart."""
     manifest = bundle.manifest
     provenance, frontend = manifest.provenance, manifest.frontend
     graphs = {side: tower.graph for side, tower in manifest.towers.items()}
@@ -56,10 +55,5 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
         )
         if value
     ]
-    rows += [("version", f"{package} {version}") for package, version in provenance.versions.items()]
-    rows += [
-        (f"{line}: {name}", figure(metric))
-        for line, metrics in manifest.metrics.items()
-        for name, metric in metrics.items()
-    ]
+    rows.append(("made with", ", ".join(f"{package} {version}" for package, version in provenance.versions.items())))
     return rows
