@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nearfar.sources import ReadReport
 
 QUESTIONS = (
-    "stop waiting for a coroutine that takes too long",
+    "delete a folder and everything in it",
     "take away the leading spaces of every line",
     "shortest way between two nodes of a graph",
 )
