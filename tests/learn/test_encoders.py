@@ -135,3 +135,26 @@ def test_fresh_weights_come_from_the_seed() -> None:
     assert not torch.equal(table(), table("seed=1"))
     method, _ = made_model(STATIC, "method.towers=separate")
     assert not torch.equal(method.query_tower.table, method.document_tower.table)  # type: ignore[arg-type]
+
+
+def test_the_gradient_repeats_to_the_bit_on_several_threads() -> None:
+    """Batches of real size: below some ten thousand tokens one thread does all the work and order is no question."""
+    generator = np.random.default_rng(0)
+    tokens = joined([generator.integers(0, 500, 200) for _ in range(512)])
+    encoder = StaticTextEncoder(StaticEncoder(kind="static", dim=64), vocab_size=500)
+    target = torch.randn(512, 64, generator=torch.Generator().manual_seed(0))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        gradients = []
+        for _ in range(8):
+            encoder.zero_grad()
+            (encoder(tokens) * target).sum().backward()
+            assert encoder.token_weight.grad is not None
+            assert encoder.table.grad is not None
+            gradients.append((encoder.token_weight.grad.clone(), encoder.table.grad.clone()))
+    finally:
+        torch.set_num_threads(threads)
+    for weight, table in gradients[1:]:
+        assert torch.equal(weight, gradients[0][0])
+        assert torch.equal(table, gradients[0][1])

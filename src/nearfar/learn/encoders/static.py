@@ -52,7 +52,9 @@ class StaticTextEncoder(TextEncoder):
     def forward(self, tokens: Tokens) -> Tensor:
         """Embed n texts; returns (n, dim)."""
         ids, frequency, lengths = counted(tokens, self.table.shape[0])
-        weight = self.token_weight[ids] * (frequency.sqrt() if self.damped else frequency)
+        # Not token_weight[ids]: the gradient of indexing is summed by several threads in no fixed order, and a run would not
+        # repeat to the bit.
+        weight = self.token_weight.index_select(0, ids) * (frequency.sqrt() if self.damped else frequency)
         if self.training and self.token_dropout:
             weight = weight * (torch.rand_like(weight) >= self.token_dropout)
         starts = lengths.cumsum(0) - lengths
