@@ -90,7 +90,7 @@ def test_from_notes_to_answers(nearfar: Command, folder: Path, tmp_path: Path) -
     code, out, _ = nearfar("inspect", run / "bundle")
     assert code == 0
     assert "notes" in out
-    assert "nDCG@10" in out
+    assert "made with" in out
     code, out, _ = nearfar("inspect", run / "bundle", "--json")
     assert json.loads(out)["provenance"]["recipe"]["encoder"]["dim"] == 32
 
@@ -155,7 +155,7 @@ def test_mistakes_are_one_message(nearfar: Command, folder: Path, tmp_path: Path
             tmp_path / "a",
         ): "nothing",
         ("export", tmp_path): "is not a run",
-        ("inspect", tmp_path / "nothing"): "manifest.json",
+        ("inspect", tmp_path / "nothing"): "is missing",
         ("inspect", tmp_path / "missing"): "missing",
         ("index", tmp_path / "missing", folder / "notes", "-o", tmp_path / "i"): "missing",
         ("search", tmp_path / "missing", "question"): "missing",

@@ -80,7 +80,8 @@ def test_the_order_of_the_queries_does_not_matter(metric, task, k, data):
     order = data.draw(st.permutations(range(len(task))))
     ranked, qrels = unzip(task)
     shuffled = metric(*unzip([task[query] for query in order]), k)
-    np.testing.assert_array_equal(shuffled, metric(ranked, qrels, k)[list(order)])
+    # A row of a matrix product may be summed in another order than its neighbours: the last bit is not promised.
+    np.testing.assert_allclose(shuffled, metric(ranked, qrels, k)[list(order)], rtol=1e-12)
 
 
 @settings(deadline=None)
