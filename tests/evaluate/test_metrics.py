@@ -55,7 +55,7 @@ def test_gains_of_zero_and_below_are_not_relevant(metric):
 def test_places_where_nothing_was_retrieved_earn_nothing(metric):
     qrels = [{0: 1.0, 3: 1.0}, {1: 1.0}]
     padded = metric(np.array([[3, -1, -1], [-1, -1, -1]]), qrels, 3)
-    np.testing.assert_array_equal(padded, metric(np.array([[3, 8, 9], [7, 8, 9]]), qrels, 3))
+    np.testing.assert_allclose(padded, metric(np.array([[3, 8, 9], [7, 8, 9]]), qrels, 3), rtol=1e-12)
     assert padded[0] > 0
     assert padded[1] == 0
 
@@ -90,7 +90,7 @@ def test_the_order_of_the_queries_does_not_matter(metric, task, k, data):
 def test_irrelevant_documents_after_the_last_change_nothing(metric, task, k, extra):
     ranked, qrels = unzip(task)
     more = np.tile(np.arange(DOCUMENTS, DOCUMENTS + extra), (len(ranked), 1))
-    np.testing.assert_array_equal(metric(np.hstack([ranked, more]), qrels, k), metric(ranked, qrels, k))
+    np.testing.assert_allclose(metric(np.hstack([ranked, more]), qrels, k), metric(ranked, qrels, k), rtol=1e-12)
 
 
 @settings(deadline=None)
