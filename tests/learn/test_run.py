@@ -49,7 +49,7 @@ def test_a_rate_that_is_far_too_high(data: Path, tmp_path: Path) -> None:
 
 
 def test_half_precision_learns_too(data: Path, tmp_path: Path) -> None:
-    schedule = ("train.epochs=8", "train.early_stop=null")
+    schedule = ("train.epochs=8", "train.early_stop.patience=1000")
     train_run(made_recipe(data, *schedule, "train.precision=bf16-mixed"), tmp_path / "half")
     train_run(made_recipe(data, *schedule), tmp_path / "whole")
     half, whole = ended(tmp_path / "half")["best_value"], ended(tmp_path / "whole")["best_value"]

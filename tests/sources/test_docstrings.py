@@ -198,6 +198,8 @@ def test_killed_workers_are_started_again(tmp_path: Path) -> None:
 
 
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it, in the background say
 import os, sys
 sys.path.insert(0, {source!r})
 from pathlib import Path

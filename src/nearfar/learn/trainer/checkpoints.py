@@ -21,7 +21,7 @@ class Checkpoints(Checkpoint):
     Lightning calls callbacks of this kind last, so the state of early stopping is part of what is saved.
 
     Args:
-        directory: where the files go; Lightning writes each beside its place and renames it.
+        directory: where the files go; each is written beside its place and renamed, so a full disk or a kill leaves the one before.
         every: steps between two checkpoints.
         validate_every: steps between two validations; None where nothing is validated.
         metric: name of the figure that says which state is best; None takes the last.
@@ -71,7 +71,7 @@ class Checkpoints(Checkpoint):
         if self.validate_every and step % self.validate_every == 0:
             return
         if step % self.every == 0 or self._stop.is_set():
-            trainer.save_checkpoint(self.last)
+            _save(trainer, self.last)
         self._leave_if_asked(step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -81,17 +81,27 @@ class Checkpoints(Checkpoint):
         value = float(trainer.callback_metrics[f"validation/{self.metric}"]) if self.metric else self.best_value
         if value > self.best_value:
             self.best_value, self.best_step = value, trainer.global_step
-            trainer.save_checkpoint(self.best)
-        trainer.save_checkpoint(self.last)
+            _save(trainer, self.best)
+        _save(trainer, self.last)
         self._leave_if_asked(trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save where the run ended; where nothing says otherwise that is also the best."""
-        trainer.save_checkpoint(self.last)
+        _save(trainer, self.last)
         if not self.validate_every or not self.metric:
             self.best_step = trainer.global_step
-            trainer.save_checkpoint(self.best)
+            _save(trainer, self.best)
 
     def _leave_if_asked(self, step: int) -> None:
         if self._stop.is_set():
             raise InterruptedRunError(f"stopped after step {step}; the state is saved")
+
+
+def _save(trainer: L.Trainer, path: Path) -> None:
+    part = path.with_name(f"{path.name}.part")
+    try:
+        trainer.save_checkpoint(part)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
