@@ -84,7 +84,7 @@ def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: 
     Raises:
         RunError: where `directory` holds a run and `resume` is false, or the other way round.
         DataError: where the data cannot be used.
-        Interrupted: after Ctrl-C or SIGTERM during training; the state is saved.
+        InterruptedRunError: after Ctrl-C or SIGTERM during training; the state is saved.
     """
     if not resume:
         if directory.exists() and any(directory.iterdir()):
