@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from interruption import interrupt_at
 from made_corpus import made_recipe, write_pairs
 
 from nearfar.errors import InterruptedRunError, RunError
-from nearfar.learn.data.batches import PairDataset
 from nearfar.learn.run import train_run
 
 pytestmark = pytest.mark.recipe
@@ -54,14 +54,7 @@ def test_interrupted_and_resumed_run_is_bit_identical(
 ) -> None:
     kind, data, whole = unbroken
     recipe = made_recipe(data, *SCHEDULE, encoder=ENCODERS[kind])
-    original = PairDataset.__getitem__
-
-    def interrupting(self: PairDataset, index: tuple[int, int, object]) -> object:
-        if index[0] == step:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, index)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(PairDataset, "__getitem__", interrupting)
+    interrupt_at(step, monkeypatch)
     with pytest.raises(InterruptedRunError, match=f"stopped after step {step + 1}"):
         train_run(recipe, tmp_path / "run")
     monkeypatch.undo()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from interruption import interrupt_at
 from made_corpus import made_recipe, write_pairs
 
 from nearfar.errors import DataError, RunError
-from nearfar.learn.data.batches import PairDataset
 from nearfar.learn.run import train_run
 from nearfar.learn.trainer.checkpoints import InterruptedRunError
 
@@ -80,18 +79,6 @@ def test_a_damaged_checkpoint_is_named_and_can_be_thrown_away(
     train_run(recipe, tmp_path / "run", resume=True)
     for name, value in last_weights(tmp_path / "whole").items():
         assert torch.equal(value, last_weights(tmp_path / "run")[name])
-
-
-def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while the batch of `step` is made."""
-    original = PairDataset.__getitem__
-
-    def interrupting(self: PairDataset, index: tuple[int, int, object]) -> object:
-        if index[0] == step:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, index)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(PairDataset, "__getitem__", interrupting)
 
 
 def test_a_run_that_early_stopping_ended_is_not_trained_further(

@@ -181,9 +181,8 @@ def _quiet() -> Iterator[None]:
     """Hold back what exporter and quantiser print, log and warn of; nothing stays changed."""
     loggers = [logging.getLogger(name) for name in ("", "torch.onnx")]
     levels = [logger.level for logger in loggers]
-    placeholder = (
-        logging.NullHandler()
-    )  # the quantiser logs through the root, which would give itself a handler for good
+    # The quantiser logs through the root, which would give itself a handler for good.
+    placeholder = logging.NullHandler()
     loggers[0].addHandler(placeholder)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

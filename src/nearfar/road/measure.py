@@ -211,5 +211,4 @@ def evaluate(
 
 
 def _threads() -> int:
-
     return os.cpu_count() or 1
