@@ -2,50 +2,192 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from nearfar.learn.losses.pairs import Match, Negatives
+from nearfar.learn.losses.pool import Pool
+from nearfar.learn.losses.positives import Positives, itself_match, labelled_positives, listed_positives
+from nearfar.learn.losses.products import segment_mean
+from nearfar.learn.losses.tiles import Exclusion
+
+Several = Literal["mean", "apart", "any"]
+Similarity = Literal["cosine", "dot"]
 
 
 def info_nce(
     anchors: Tensor,
     candidates: Tensor,
-    positive: Tensor,
+    positive: Tensor | Match,
     *,
     temperature: Tensor | float,
-    ignored: Tensor | None = None,
+    itself: Tensor | None = None,
+    ignored: Sequence[Match] = (),
+    negatives: Sequence[Negatives] = (),
+    margin: float | None = None,
+    several: Several = "mean",
+    weights: Tensor | None = None,
+    debias: float = 0.0,
+    hardness: float = 0.0,
     symmetric: bool = False,
+    similarity: Similarity = "cosine",
 ) -> Tensor:
-    """Mean over anchors of -log softmax of the positive among the candidates.
+    """Mean over anchors of -log softmax of the positive among positive and negatives, exact at any size.
+
+    Every candidate is a negative of every anchor unless it is positive, ignored, or the anchor itself. The (n, m) matrix
+    is never held: memory is O((n + m) d).
 
     Args:
-        anchors: (n, d), any length; compared by cosine.
+        anchors: (n, d), any length.
         candidates: (m, d).
-        positive: (n,) int64, the candidate that belongs to each anchor.
-        temperature: divides the cosines; a float or a scalar tensor (then it gets a gradient).
-        ignored: (n, m) bool, pairs that count neither as positive nor as negative (other positives, duplicates). The entry
-            of an anchor's own positive is disregarded.
+        positive: the place of the positive among the candidates, (n,) int64, or of several, (n, p), filled up with -1; or
+            a `Match` of labels (n,) and (m,), whose equal pairs are positive. Anchors without a positive do not count.
+        temperature: divides the similarities; a float or a scalar tensor (then it gets a gradient).
+        itself: (n,) int64, the place of the candidate that is the anchor itself, -1 for none: neither positive nor negative.
+        ignored: pairs that do not count (duplicates, other positives of the same owner), unless they are positive.
+        negatives: further negatives without gradient (queue, memory bank); they do not look for anchors themselves.
+        margin: a candidate whose similarity is more than `margin` above the mean of the anchor's positives is suspected to
+            be positive too, and ignored (as in Qwen3 Embedding, arXiv:2506.05176); with `symmetric` also one that is more
+            than that above the mean of its own. In units of the similarity; may be negative.
+        several: what an anchor with several positives minimises. `mean`: the mean of their losses, each among all positives
+            and negatives (SupCon, arXiv:2004.11362, eq. 2); `apart`: the mean of their losses, each among itself and the
+            negatives, so that positives do not compete (not for labels); `any`: the loss of all positives together, which
+            is low when one of them is found (MIL-NCE, arXiv:1912.06430, eq. 1).
+        weights: (n,) not negative, of the anchors in the mean; in the other direction a candidate weighs the mean of its anchors.
+        debias: probability that a negative is in truth positive, in [0, 1): its share is subtracted (arXiv:2007.00224, eq. 8).
+        hardness: concentration of the negatives on the hard ones, 0 for none (beta in arXiv:2010.04592, eq. 4).
         symmetric: average with the other direction, in which each positive looks for its anchor among all anchors.
+        similarity: `cosine`, or `dot` to take the vectors as they are.
 
     Returns:
-        Scalar loss, at least float32 whatever the vectors are. 0 where an anchor has no negative left.
+        Scalar loss, at least float32 whatever the vectors are. 0 where no anchor has a negative left.
+
+    Raises:
+        ValueError: shapes that do not fit, a setting out of range, or no anchor with a positive.
 
     Source:
         van den Oord et al., Representation Learning with Contrastive Predictive Coding (arXiv:1807.03748), eq. 4, with cosine
         similarity and temperature as in SimCLR (arXiv:2002.05709), eq. 1; symmetric as in CLIP (arXiv:2103.00020), fig. 3.
+        Tiles in the manner of Inf-CL (arXiv:2410.17243).
     """
+    _check_shapes(anchors, candidates, positive, itself, ignored, negatives, weights)
+    _check_settings(positive, several, debias, hardness, similarity)
     # Half precision keeps three digits of a cosine; divided by a small temperature that would be noise. Autocast would
-    # bring the product back to half precision, so it is switched off here.
+    # bring the products back to half precision, so it is switched off here.
     precise = torch.promote_types(torch.promote_types(anchors.dtype, candidates.dtype), torch.float32)
     with torch.autocast(anchors.device.type, enabled=False):
-        cosines = F.normalize(anchors.to(precise), dim=-1) @ F.normalize(candidates.to(precise), dim=-1).T
-        logits = cosines / temperature
-    rows = torch.arange(len(anchors), device=anchors.device)
-    if ignored is not None:
-        strangers = ignored.clone()
-        strangers[rows, positive] = False
-        logits = logits.masked_fill(strangers, -torch.inf)
-    loss = F.cross_entropy(logits, positive)
-    if symmetric:
-        loss = (loss + F.cross_entropy(logits[:, positive].T, rows)) / 2
-    return loss
+        x, y = (_prepared(vectors, precise, similarity) for vectors in (anchors, candidates))
+        more = tuple(Negatives(_prepared(n.vectors.detach(), precise, similarity), n.ignored) for n in negatives)
+        scale = 1 / torch.as_tensor(temperature, dtype=precise, device=x.device)
+        if isinstance(positive, Match):
+            match, directions = positive, labelled_positives(x, y, scale, positive, itself)
+        else:
+            match, directions = Match.places(positive, len(y)), listed_positives(x, y, scale, positive)
+        if not bool((directions[0].count > 0).any()):
+            raise ValueError(
+                "no anchor has a positive: every place is -1, or no candidate but itself has the label of an anchor. "
+                "Batches by label need at least two items of a label."
+            )
+        sides: tuple[Positives, ...] = directions if symmetric else directions[:1]
+        pool = Pool(x, y, scale, more, symmetric)
+        excluded = _limited(margin, scale, sides)
+        of_itself = itself_match(itself, len(y))
+        if isinstance(positive, Match) and several == "mean" and not debias and not hardness:
+            # The softmax runs over positives and negatives alike, so one pass has both.
+            totals = pool.total(replace(excluded, always=of_itself, ignored=tuple(ignored), kept=(match,)))
+            losses = [total - side.mean for total, side in zip(totals, sides, strict=True)]
+        else:
+            excluded = replace(excluded, always=(match, *of_itself), ignored=tuple(ignored))
+            totals = pool.reweighted(excluded, sides, debias=debias, hardness=hardness)
+            losses = [_loss(total, side, several) for total, side in zip(totals, sides, strict=True)]
+        weights = torch.ones_like(x[:, 0]) if weights is None else weights.to(precise)
+        shares = [weights * (sides[0].count > 0)] + [side.mean_of(weights) * (side.count > 0) for side in sides[1:]]
+        means = [(loss * share).sum() / share.sum() for loss, share in zip(losses, shares, strict=True)]
+    return torch.stack(means).mean()
+
+
+def _prepared(vectors: Tensor, precise: torch.dtype, similarity: Similarity) -> Tensor:
+    vectors = vectors.to(precise)
+    return F.normalize(vectors, dim=-1) if similarity == "cosine" else vectors
+
+
+def _limited(margin: float | None, scale: Tensor, sides: Sequence[Positives]) -> Exclusion:
+    """The scores above which a pair is suspected to be positive, in one direction or in both."""
+    if margin is None:
+        return Exclusion()
+    limits = [(side.mean.detach() + margin * scale.detach()).masked_fill(side.count == 0, torch.inf) for side in sides]
+    return Exclusion(row_limit=limits[0], column_limit=limits[1] if len(limits) > 1 else None)
+
+
+def _loss(negatives: Tensor, positives: Positives, several: Several) -> Tensor:
+    """The loss of each in one direction, given the log-sum-exp of its negatives."""
+    if several == "apart":
+        assert positives.listed is not None
+        scores, owners = positives.listed
+        return segment_mean(F.softplus(negatives.index_select(0, owners) - scores), owners, len(negatives))
+    together = positives.logsumexp()
+    # Not log-sum-exp of all minus score: at low temperatures both are large, and rounding would leave little of the difference.
+    loss = F.softplus(negatives - together)
+    return loss if several == "any" else loss + (together - positives.mean)
+
+
+def _check_settings(
+    positive: Tensor | Match, several: Several, debias: float, hardness: float, similarity: Similarity
+) -> None:
+    if not 0 <= debias < 1:
+        raise ValueError(f"debias is {debias}, and must be in [0, 1)")
+    if hardness < 0:
+        raise ValueError(f"hardness is {hardness}, and must not be negative")
+    if debias and similarity == "dot":
+        raise ValueError("debias needs similarity='cosine': a dot product has no lowest value")
+    if several == "apart" and isinstance(positive, Match):
+        raise ValueError("several='apart' needs the places of the positives; it was given labels")
+
+
+def _check_shapes(
+    anchors: Tensor,
+    candidates: Tensor,
+    positive: Tensor | Match,
+    itself: Tensor | None,
+    ignored: Sequence[Match],
+    negatives: Sequence[Negatives],
+    weights: Tensor | None,
+) -> None:
+    n, m, d = len(anchors), len(candidates), anchors.shape[-1]
+    wrong = []
+
+    def expect(name: str, tensor: Tensor, *allowed: tuple[int, ...]) -> None:
+        if tensor.shape not in allowed:
+            wrong.append(f"{name} is {tuple(tensor.shape)}, expected {' or '.join(map(str, allowed))}")
+
+    def expect_match(name: str, match: Match, count: int) -> None:
+        expect(f"{name}.anchors", match.anchors, (n,), (n, match.anchors.shape[-1]))
+        expect(f"{name}.candidates", match.candidates, (count,))
+
+    expect("anchors", anchors, (n, d))
+    expect("candidates", candidates, (m, d))
+    if isinstance(positive, Match):
+        expect("positive.anchors", positive.anchors, (n,))
+        expect("positive.candidates", positive.candidates, (m,))
+    else:
+        expect("positive", positive, (n,), (n, positive.shape[-1] if positive.ndim else 0))
+    for name, tensor in (("itself", itself), ("weights", weights)):
+        if tensor is not None:
+            expect(name, tensor, (n,))
+    for match in ignored:
+        expect_match("ignored", match, m)
+    for more in negatives:
+        expect("negatives.vectors", more.vectors, (len(more.vectors), d))
+        for match in more.ignored:
+            expect_match("negatives.ignored", match, len(more.vectors))
+    if not n or not m:
+        wrong.append("neither anchors nor candidates may be empty")
+    if wrong:
+        raise ValueError(
+            f"shapes do not fit, with {n} anchors and {m} candidates of {d} dimensions: {'; '.join(wrong)}"
+        )

@@ -11,19 +11,31 @@ from torch import Tensor, nn
 from nearfar.embedder import Side
 from nearfar.learn.data.batches import PairBatch, Tokens
 from nearfar.learn.encoders import TextEncoder
-from nearfar.learn.losses import info_nce
+from nearfar.learn.losses import Match, info_nce
 from nearfar.recipe.schema import DualEncoder as DualEncoderSettings
 
 _COLDEST, _HOTTEST = 0.005, 1.0  # a learned temperature is kept between these, as CLIP keeps its own above 0.01
 
 
 class Embedded(NamedTuple):
-    """The tensors that `loss` needs, and nothing else: n anchors and n + m candidates, of which the first n are positives."""
+    """The tensors that `loss` needs, and nothing else: n queries with a positive document each, and m explicit negatives.
+
+    Attributes:
+        queries: (n, d).
+        documents: (n, d).
+        negatives: (m, d).
+        query_ids: (n,) equal for queries that hang together: the positive of one is no negative for the other.
+        document_ids: (n,) equal for equal texts.
+        negative_ids: (m,) likewise.
+        positive_ids: (n, p) ids of all in the batch that is positive to each query, filled up with -1.
+    """
 
     queries: Tensor
-    candidates: Tensor
+    documents: Tensor
+    negatives: Tensor
     query_ids: Tensor
-    candidate_ids: Tensor
+    document_ids: Tensor
+    negative_ids: Tensor
     positive_ids: Tensor
 
 
@@ -55,36 +67,41 @@ class DualEncoder(nn.Module):
 
     def embed(self, batch: PairBatch) -> Embedded:
         """Step one: everything that goes through an encoder."""
-        candidates = _joined(batch.documents, batch.negatives)
+        n = len(batch.query_ids)
+        documents, negatives = self.document_tower(_joined(batch.documents, batch.negatives)).tensor_split([n])
         return Embedded(
             self.query_tower(batch.queries),
-            self.document_tower(candidates),
+            documents,
+            negatives,
             batch.query_ids,
-            batch.document_ids,
+            batch.document_ids[:n],
+            batch.document_ids[n:],
             batch.positive_ids,
         )
 
     def loss(self, embedded: Embedded) -> Tensor:
         """Step two: InfoNCE in both directions, averaged over the Matryoshka prefixes."""
-        queries, candidates = embedded.queries, embedded.candidates
+        queries, candidates = embedded.queries, torch.cat([embedded.documents, embedded.negatives])
         own = torch.arange(len(queries), device=queries.device)
         # A candidate that is also positive to the anchor, or belongs to an anchor that hangs together with it, is no negative.
-        belongs = (embedded.positive_ids.unsqueeze(2) == embedded.candidate_ids).any(dim=1)
-        same_query = embedded.query_ids.unsqueeze(1) == embedded.query_ids
-        belongs[:, : len(queries)] |= same_query
-        return torch.stack(
-            [
-                info_nce(
-                    queries[:, :dim],
-                    candidates[:, :dim],
-                    own,
-                    temperature=self.temperature,
-                    ignored=belongs,
-                    symmetric=True,
-                )
-                for dim in self.dims
-            ]
-        ).mean()
+        candidate_ids = torch.cat([embedded.document_ids, embedded.negative_ids])
+        nobody = torch.full_like(embedded.negative_ids, -1)
+        ignored = (
+            Match(embedded.positive_ids, candidate_ids),
+            Match(embedded.query_ids, torch.cat([embedded.query_ids, nobody])),
+        )
+        losses = [
+            info_nce(
+                queries[:, :dim],
+                candidates[:, :dim],
+                own,
+                temperature=self.temperature,
+                ignored=ignored,
+                symmetric=True,
+            )
+            for dim in self.dims
+        ]
+        return torch.stack(losses).mean()
 
 
 def _joined(first: Tokens, second: Tokens) -> Tokens:
