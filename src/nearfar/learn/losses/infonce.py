@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nearfar.learn.losses.logsumexp import runs_on_triton
+from nearfar.learn.losses.operands import at_least_float32, unit
 from nearfar.learn.losses.pairs import Match, Negatives
 from nearfar.learn.losses.pool import Pool
 from nearfar.learn.losses.positives import Positives, itself_match, labelled_positives, listed_positives
@@ -65,7 +67,9 @@ def info_nce(
         similarity: `cosine`, or `dot` to take the vectors as they are.
 
     Returns:
-        Scalar loss, at least float32 whatever the vectors are. 0 where no anchor has a negative left.
+        Scalar loss, at least float32. Vectors in half precision are brought to float32 first, but on a GPU with Triton
+        bfloat16 stays bfloat16 in the matrix products, with everything after them in float32. 0 where no anchor has a
+        negative left.
 
     Raises:
         ValueError: shapes that do not fit, a setting out of range, or no anchor with a positive.
@@ -78,12 +82,11 @@ def info_nce(
     _check_shapes(anchors, candidates, positive, itself, ignored, negatives, weights)
     _check_settings(positive, several, debias, hardness, similarity)
     # Half precision keeps three digits of a cosine; divided by a small temperature that would be noise. Autocast would
-    # bring the products back to half precision, so it is switched off here.
-    precise = torch.promote_types(torch.promote_types(anchors.dtype, candidates.dtype), torch.float32)
+    # bring the products back to half precision, so it is off here.
     with torch.autocast(anchors.device.type, enabled=False):
-        x, y = (_prepared(vectors, precise, similarity) for vectors in (anchors, candidates))
-        more = tuple(Negatives(_prepared(n.vectors.detach(), precise, similarity), n.ignored) for n in negatives)
-        scale = 1 / torch.as_tensor(temperature, dtype=precise, device=x.device)
+        x, y, *vectors = _prepared([anchors, candidates, *(n.vectors.detach() for n in negatives)], similarity)
+        more = tuple(n._replace(vectors=v) for n, v in zip(negatives, vectors, strict=True))
+        scale = 1 / torch.as_tensor(temperature, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         if isinstance(positive, Match):
             match, directions = positive, labelled_positives(x, y, scale, positive, itself)
         else:
@@ -105,15 +108,21 @@ def info_nce(
             excluded = replace(excluded, always=(match, *of_itself), ignored=tuple(ignored))
             totals = pool.reweighted(excluded, sides, debias=debias, hardness=hardness)
             losses = [_loss(total, side, several) for total, side in zip(totals, sides, strict=True)]
-        weights = torch.ones_like(x[:, 0]) if weights is None else weights.to(precise)
+        weights = torch.ones_like(losses[0]) if weights is None else weights.to(losses[0])
         shares = [weights * (sides[0].count > 0)] + [side.mean_of(weights) * (side.count > 0) for side in sides[1:]]
         means = [(loss * share).sum() / share.sum() for loss, share in zip(losses, shares, strict=True)]
     return torch.stack(means).mean()
 
 
-def _prepared(vectors: Tensor, precise: torch.dtype, similarity: Similarity) -> Tensor:
-    vectors = vectors.to(precise)
-    return F.normalize(vectors, dim=-1) if similarity == "cosine" else vectors
+def _prepared(vectors: Sequence[Tensor], similarity: Similarity) -> list[Tensor]:
+    """In one precision, and of unit length if cosines are compared."""
+    half = all(v.dtype == torch.bfloat16 for v in vectors) and runs_on_triton(vectors[0])
+    if similarity == "cosine" or not half:
+        vectors = at_least_float32(*vectors)
+    if similarity == "cosine":
+        vectors = [unit(v) for v in vectors]
+    # The kernels sum the products of half precision in single precision, and apply the temperature there.
+    return [v.to(torch.bfloat16) for v in vectors] if half else list(vectors)
 
 
 def _limited(margin: float | None, scale: Tensor, sides: Sequence[Positives]) -> Exclusion:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib.util
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nearfar.learn.losses.operands import at_least_float32
 from nearfar.learn.losses.tiles import LOG2_E, Exclusion, Tiles
 
 _NOTHING = Exclusion()
+_ROWS_AT_A_TIME = 8192
 
 
 def pair_logsumexp(
@@ -45,72 +49,107 @@ class _PairLogSumExp(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float, columns: bool
     ) -> tuple[Tensor, Tensor]:
-        tiles = Tiles(x, y, scale, excluded, power)
-        rows, cols = _logsumexp(tiles, columns=columns)
+        rows, cols = _engine(x, y, scale, excluded, power).logsumexp(columns=columns)
         ctx.save_for_backward(x, y, scale, rows, cols)
         ctx.excluded, ctx.power = excluded, power
         return rows / LOG2_E, cols / LOG2_E
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, row_gradient: Tensor, column_gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, row_slope: Tensor, column_slope: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, rows, cols = ctx.saved_tensors
-        tiles = Tiles(x, y, scale, ctx.excluded, ctx.power)
         of_x, of_y, of_scale = ctx.needs_input_grad[:3]
-        dx, dy = _gradients(tiles, rows, cols, row_gradient, column_gradient, of_x=of_x or of_scale, of_y=of_y)
+        engine = _engine(x, y, scale, ctx.excluded, ctx.power)
+        dx, dy = engine.gradients(rows, cols, row_slope, column_slope, of_x=of_x or of_scale, of_y=of_y)
         dscale = None
         if of_scale:
             assert dx is not None
-            dscale = torch.linalg.vecdot(x, dx).sum() / scale
+            blocks = zip(torch.split(x, _ROWS_AT_A_TIME), torch.split(dx, _ROWS_AT_A_TIME), strict=True)
+            dscale = (
+                torch.stack([torch.linalg.vecdot(*at_least_float32(*block)).sum() for block in blocks]).sum() / scale
+            )
         return dx if of_x else None, dy, dscale, None, None, None
 
 
-def _logsumexp(tiles: Tiles, *, columns: bool) -> tuple[Tensor, Tensor]:
-    """In base 2: rows (n,) and columns (m,) or (0,)."""
-    rows_out = torch.empty(len(tiles.x), dtype=tiles.x.dtype, device=tiles.x.device)
-    column_sum = _RunningSum(len(tiles.y) if columns else 0, tiles.x)
-    for rows, scaled in tiles.blocks():
-        row_sum = _RunningSum(rows.stop - rows.start, tiles.x)
-        for cols, scores, weights in tiles.across(rows, scaled):
-            row_sum.add(slice(None), scores, weights, dim=1)
-            if columns:
-                column_sum.add(cols, scores, weights, dim=0)
-        rows_out[rows] = row_sum.log2()
-    return rows_out, column_sum.log2()
+class _Engine(Protocol):
+    """What makes the tiles of one problem; log-sum-exps are in base 2."""
+
+    def logsumexp(self, *, columns: bool) -> tuple[Tensor, Tensor]:
+        """Rows (n,), and columns (m,) or (0,)."""
+        ...
+
+    def gradients(
+        self, row_lse: Tensor, column_lse: Tensor, row_slope: Tensor, column_slope: Tensor, *, of_x: bool, of_y: bool
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of x and y, given the derivatives by their natural log-sum-exps; None where not wanted."""
+        ...
 
 
-def _gradients(
-    tiles: Tiles,
-    rows_lse: Tensor,
-    cols_lse: Tensor,
-    row_gradient: Tensor,
-    column_gradient: Tensor,
-    *,
-    of_x: bool,
-    of_y: bool,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of x and y; None where not wanted."""
-    dx = torch.empty_like(tiles.x) if of_x else None
-    dy = torch.zeros_like(tiles.y) if of_y else None
-    row_gradient = (row_gradient * tiles.power).unsqueeze(1)
-    column_gradient = column_gradient * tiles.power
-    rows_lse = rows_lse.unsqueeze(1)
-    scale = tiles.scale / LOG2_E
-    for rows, scaled in tiles.blocks():
-        unscaled = tiles.x[rows] * scale if dy is not None else scaled
-        block = torch.zeros_like(scaled)
-        for cols, scores, weights in tiles.across(rows, scaled):
-            torch.sub(scores, rows_lse[rows], out=weights).exp2_().mul_(row_gradient[rows])
-            if len(cols_lse):
-                scores.sub_(cols_lse[cols]).exp2_().mul_(column_gradient[cols])
-                weights += scores
+def runs_on_triton(vectors: Tensor) -> bool:
+    """Whether the GPU kernels take these vectors."""
+    fits = vectors.is_cuda and vectors.dtype in (torch.float32, torch.bfloat16)
+    return fits and importlib.util.find_spec("triton") is not None
+
+
+def _engine(x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float) -> _Engine:
+    if runs_on_triton(x):
+        from nearfar.learn.losses.triton_tiles import TritonTiles
+
+        return TritonTiles(x, y, scale, excluded, power)
+    return _TorchTiles(Tiles(x, y, scale, excluded, power))
+
+
+@dataclass(frozen=True)
+class _TorchTiles:
+    """Any device, any precision."""
+
+    tiles: Tiles
+
+    def logsumexp(self, *, columns: bool) -> tuple[Tensor, Tensor]:
+        """In base 2: rows (n,) and columns (m,) or (0,)."""
+        rows_out = torch.empty(len(self.tiles.x), dtype=self.tiles.x.dtype, device=self.tiles.x.device)
+        column_sum = _RunningSum(len(self.tiles.y) if columns else 0, self.tiles.x)
+        for rows, scaled in self.tiles.blocks():
+            row_sum = _RunningSum(rows.stop - rows.start, self.tiles.x)
+            for cols, scores, weights in self.tiles.across(rows, scaled):
+                row_sum.add(slice(None), scores, weights, dim=1)
+                if columns:
+                    column_sum.add(cols, scores, weights, dim=0)
+            rows_out[rows] = row_sum.log2()
+        return rows_out, column_sum.log2()
+
+    def gradients(
+        self,
+        row_lse: Tensor,
+        column_lse: Tensor,
+        row_slope: Tensor,
+        column_slope: Tensor,
+        *,
+        of_x: bool,
+        of_y: bool,
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Gradients of x and y; None where not wanted."""
+        dx = torch.empty_like(self.tiles.x) if of_x else None
+        dy = torch.zeros_like(self.tiles.y) if of_y else None
+        row_slope = (row_slope * self.tiles.power).unsqueeze(1)
+        column_slope = column_slope * self.tiles.power
+        row_lse = row_lse.unsqueeze(1)
+        scale = self.tiles.scale / LOG2_E
+        for rows, scaled in self.tiles.blocks():
+            unscaled = self.tiles.x[rows] * scale if dy is not None else scaled
+            block = torch.zeros_like(scaled)
+            for cols, scores, weights in self.tiles.across(rows, scaled):
+                torch.sub(scores, row_lse[rows], out=weights).exp2_().mul_(row_slope[rows])
+                if len(column_lse):
+                    scores.sub_(column_lse[cols]).exp2_().mul_(column_slope[cols])
+                    weights += scores
+                if dx is not None:
+                    block.addmm_(weights, self.tiles.y[cols])
+                if dy is not None:
+                    dy[cols].addmm_(weights.T, unscaled)
             if dx is not None:
-                block.addmm_(weights, tiles.y[cols])
-            if dy is not None:
-                dy[cols].addmm_(weights.T, unscaled)
-        if dx is not None:
-            torch.mul(block, scale, out=dx[rows])
-    return dx, dy
+                torch.mul(block, scale, out=dx[rows])
+        return dx, dy
 
 
 class _RunningSum:

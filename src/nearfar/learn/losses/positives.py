@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nearfar.learn.losses.logsumexp import pair_logsumexp
+from nearfar.learn.losses.operands import at_least_float32
 from nearfar.learn.losses.pairs import Match
 from nearfar.learn.losses.products import paired_products, segment_count, segment_logsumexp, segment_mean
 from nearfar.learn.losses.tiles import Exclusion
@@ -78,6 +79,7 @@ def labelled_positives(
         Those of the anchors, and those of the candidates.
     """
     n, m = len(anchors), len(candidates)
+    left, right = at_least_float32(anchors, candidates)
     _, groups = torch.unique(torch.cat([labels.anchors, labels.candidates]), return_inverse=True)
     number = int(groups.max()) + 1
     places = torch.full((n,), -1, device=anchors.device) if itself is None else itself
@@ -110,7 +112,7 @@ def labelled_positives(
         products = torch.linalg.vecdot(seekers, sums(sought, of_candidates=of_candidates))
         return Positives(count, products / count.clamp(min=1) * scale, logsumexp, mean_of)
 
-    return direction(anchors, candidates, of_candidates=True), direction(candidates, anchors, of_candidates=False)
+    return direction(left, right, of_candidates=True), direction(right, left, of_candidates=False)
 
 
 def itself_match(itself: Tensor | None, candidates: int) -> tuple[Match, ...]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nearfar.learn.losses.operands import at_least_float32
+
 _PAIRS_AT_A_TIME = 65_536
 
 
@@ -32,7 +34,12 @@ class _PairedProducts(torch.autograd.Function):
     def forward(ctx: Any, left: Tensor, right: Tensor, left_places: Tensor, right_places: Tensor) -> Tensor:
         ctx.save_for_backward(left, right, left_places, right_places)
         blocks = zip(*(torch.split(t, _PAIRS_AT_A_TIME) for t in (left_places, right_places)), strict=True)
-        return torch.cat([torch.linalg.vecdot(left.index_select(0, i), right.index_select(0, j)) for i, j in blocks])
+        return torch.cat(
+            [
+                torch.linalg.vecdot(*at_least_float32(left.index_select(0, i), right.index_select(0, j)))
+                for i, j in blocks
+            ]
+        )
 
     @staticmethod
     @once_differentiable
@@ -46,9 +53,9 @@ class _PairedProducts(torch.autograd.Function):
         )
         for i, j, slope in zip(*blocks, strict=True):
             if dleft is not None:
-                dleft.index_add_(0, i, right.index_select(0, j) * slope)
+                dleft.index_add_(0, i, (right.index_select(0, j) * slope).to(dleft))
             if dright is not None:
-                dright.index_add_(0, j, left.index_select(0, i) * slope)
+                dright.index_add_(0, j, (left.index_select(0, i) * slope).to(dright))
         return dleft, dright, None, None
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nearfar.learn.losses.operands import at_least_float32, unit
 from nearfar.learn.losses.pairs import Match
 from nearfar.learn.losses.products import paired_products
 from nearfar.learn.losses.tiles import LOG2_E, Exclusion, Tiles
@@ -54,11 +55,10 @@ def siglip(
             f"shapes do not fit: anchors {tuple(anchors.shape)}, candidates {tuple(candidates.shape)}, positive "
             f"{tuple(positive.shape)}; expected (n, d), (m, d) and (n,) or (n, p)"
         )
-    precise = torch.promote_types(torch.promote_types(anchors.dtype, candidates.dtype), torch.float32)
     with torch.autocast(anchors.device.type, enabled=False):
-        x, y = F.normalize(anchors.to(precise), dim=-1), F.normalize(candidates.to(precise), dim=-1)
-        scale = 1 / torch.as_tensor(temperature, dtype=precise, device=x.device)
-        shift = torch.as_tensor(bias, dtype=precise, device=x.device)
+        x, y = (unit(vectors) for vectors in at_least_float32(anchors, candidates))
+        scale = 1 / torch.as_tensor(temperature, dtype=x.dtype, device=x.device)
+        shift = torch.as_tensor(bias, dtype=x.dtype, device=x.device)
         rows, slots = (places >= 0).nonzero(as_tuple=True)
         found = paired_products(x, y, rows, places[rows, slots]) * scale + shift
         others = _softplus_sum(x, y, scale, shift, Exclusion(always=(Match.places(positive, len(y)), *ignored)))
