@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -112,3 +114,62 @@ def test_the_whole_loss_is_the_same_through_the_kernels(monkeypatch: pytest.Monk
     plain = loss_and_gradients()
     monkeypatch.setattr(operation, "runs_on_triton", lambda vectors: True)
     torch.testing.assert_close(loss_and_gradients(), plain, rtol=1e-4, atol=1e-6)
+
+
+# Triton compiles for GPUs that are not there; ptxas, which comes with it, tells what the code needs.
+_COMPILES = """
+import subprocess, sys, tempfile
+from pathlib import Path
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from nearfar.learn.losses import triton_tiles
+
+capability, pointer = int(sys.argv[1]), sys.argv[2]
+constants = dict(
+    D=512, ROWS=128, COLUMNS=128, DEPTH=64 if pointer == "bf16" else 32, PRECISION="tf32", ALWAYS=1, IGNORED=2, KEPT=0,
+    ONLY=0, ROW_LIMIT=False, COLUMN_LIMIT=False, OF_COLUMNS=True, BOUNDED=False, TOGETHER=8,
+)
+sizes = ("n", "m", "first_row", "first_column", "last_row", "last_column")
+
+def kind(name):
+    if name in constants:
+        return "constexpr"
+    if name in ("x", "y", "slopes"):
+        return "*" + pointer
+    if name in sizes or name in ("scale", "power"):
+        return "i32" if name in sizes else "fp32"
+    is_key = name.endswith(("_rows", "_columns"))
+    return "*i32" if is_key else "*fp32"
+
+for kernel in (triton_tiles._sums, triton_tiles._slopes):
+    names = kernel.arg_names
+    signature = {name: kind(name) for name in names}
+    values = {(names.index(name),): value for name, value in constants.items() if name in names}
+    aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name][0] == "*" or name in sizes}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=values, attrs=aligned)
+    stages = 4 if capability == 90 else 3
+    made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": 8, "num_stages": stages})
+    path = Path(tempfile.mkdtemp()) / "kernel.ptx"
+    path.write_text(made.asm["ptx"])
+    ptxas = next(Path(triton.__file__).parent.glob("backends/nvidia/bin/ptxas"))
+    architecture = f"sm_{capability}" + ("a" if capability == 90 else "")
+    said = subprocess.run([ptxas, "-v", f"--gpu-name={architecture}", path, "-o", "/dev/null"], capture_output=True, text=True)
+    assert said.returncode == 0, said.stderr
+    assert " 0 bytes spill stores" in said.stderr, said.stderr
+    assert ("wgmma" if capability == 90 else "mma.sync") in made.asm["ptx"]
+    print(made.metadata.shared)
+"""
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize(
+    ("capability", "dtype", "shared"), [(90, "bf16", 232_448), (80, "bf16", 166_912), (89, "fp32", 101_376)]
+)
+def test_the_kernels_compile_for_gpus_without_spilling_registers(capability: int, dtype: str, shared: int) -> None:
+    """On tensor cores, and within the shared memory of a block."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-c", _COMPILES, str(capability), dtype]
+    compiled = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert compiled.returncode == 0, compiled.stderr
+    assert all(int(needed) <= shared for needed in compiled.stdout.split())

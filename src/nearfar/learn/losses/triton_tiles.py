@@ -126,6 +126,7 @@ def _sums(
         tl.store(row_sum + rows, summed, mask=rows < n)
         if not BOUNDED:
             tl.store(row_highest + rows, highest, mask=rows < n)
+        tl.debug_barrier()  # the next block reads the sums over columns that this one wrote, perhaps in other threads
 
 
 @triton.jit
