@@ -25,7 +25,7 @@ method:
 """
 
 _OPENING = f"""\
-<!-- Made by `nearfar recipe reference` from the schema; edit the docstrings in nearfar/recipe/ (schema.py, data.py) instead. -->
+<!-- Made by `nearfar recipe reference` from the schema; edit the docstrings in nearfar/recipe/ (schema.py, data.py, negatives.py) instead. -->
 
 # Recipe reference
 

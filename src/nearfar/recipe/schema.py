@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Strict, model_validator
 
 from nearfar.recipe.data import Data
+from nearfar.recipe.negatives import Negatives
 from nearfar.recipe.settings import Amount, Count, Dimension, Fraction, Settings
 
 # --- frontend --------------------------------------------------------------------------------------------------------
@@ -182,6 +183,10 @@ class Training(Settings):
     """Stop after so many steps even if `epochs` would go on; the learning rate falls to zero by then."""
     batch_size: Annotated[int, Strict(), Field(ge=2, le=10**7)] = 1024
     """Pairs a step over all ranks; the other pairs of the batch are the negatives."""
+    chunk: Count | None = None
+    """Items that go through the encoder at a time; the loss still sees the whole batch, and the gradient stays the same (GradCache, arXiv:2101.06983). Memory then grows with the chunk instead of the batch, and a step encodes everything twice."""
+    devices: Count = 1
+    """Processes, each with its share of the batch: on one GPU each where the accelerator is `gpu`, else on the CPU, where they share `threads`."""
     learning_rate: Amount = 1e-2
     """Peak rate of AdamW. About 0.01 for `static`, 0.0005 for `transformer`, 0.00005 for `hf`."""
     weight_decay: Annotated[float, Strict(), Field(ge=0)] = 0.0
@@ -227,7 +232,7 @@ class Export(Settings):
 
 
 class Recipe(Settings):
-    """A whole run: data, frontend, encoder, method, training, evaluation, export."""
+    """A whole run: data, frontend, encoder, method, negatives, training, evaluation, export."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
     """Lower-case letters, digits, `.`, `_`, `-`; names the run's folder and the bundle."""
@@ -241,6 +246,8 @@ class Recipe(Settings):
     """What turns tokens into a vector."""
     method: Method = DualEncoder()
     """What it learns by."""
+    negatives: Negatives = Negatives()
+    """What is negative besides the other pairs of the batch, and what is not."""
     train: Training = Training()
     evaluate: Evaluation = Evaluation()
     export: Export = Export()
@@ -279,5 +286,20 @@ class Recipe(Settings):
         if self.train.early_stop is not None and self.data.split.validation == 0:
             raise ValueError(
                 "train.early_stop needs validation pairs: set data.split.validation above 0, or train.early_stop to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _negatives_fit(self) -> Self:
+        queue, mined = self.negatives.queue, self.negatives.mined
+        if queue is not None and queue.size < self.train.batch_size:
+            raise ValueError(
+                f"negatives.queue.size is {queue.size}, but train.batch_size is {self.train.batch_size}: the queue would not even "
+                f"hold the documents of one step; set it to several times {self.train.batch_size}, or leave the queue out"
+            )
+        if mined is not None and all(pairing.kind == "spans" for pairing in self.data.pairings):
+            raise ValueError(
+                "negatives.mined looks for negatives of fixed queries, but data.pairings has only spans, which are drawn anew "
+                "at every step: add another rule, or leave mined out"
             )
         return self

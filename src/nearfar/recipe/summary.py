@@ -18,6 +18,7 @@ def summarise(recipe: Recipe) -> list[tuple[str, str]]:
         ("text", _frontend(recipe)),
         ("encoder", _encoder(recipe)),
         ("method", _method(recipe)),
+        ("negatives", _negatives(recipe)),
         ("training", _training(recipe)),
         ("evaluation", _evaluation(recipe)),
         ("export", _export(recipe)),
@@ -78,6 +79,28 @@ def _method(recipe: Recipe) -> str:
     temperature = f"temperature {method.temperature.initial:g}{', learned' if method.temperature.learned else ''}"
     prefixes = f"; prefixes {', '.join(map(str, method.matryoshka))} work on their own" if method.matryoshka else ""
     return f"{method.kind.replace('_', ' ')}, {method.towers} towers, {temperature}{prefixes}"
+
+
+def _negatives(recipe: Recipe) -> str:
+    negatives = recipe.negatives
+    queue, bank, mined = negatives.queue, negatives.bank, negatives.mined
+    given = any(isinstance(pairing, ColumnsPairing) and pairing.negative for pairing in recipe.data.pairings)
+    parts = ["the other pairs of the batch" + (", and those given" if given else "")]
+    if queue is not None:
+        by = "the model" if queue.momentum is None else f"a momentum encoder ({queue.momentum:g})"
+        parts.append(f"a queue of {queue.size:,} documents by {by}, from {100 * queue.start:g}% of the steps")
+    if bank is not None:
+        taken = "all of" if bank.sample is None else f"{bank.sample:,} of"
+        parts.append(f"{taken} a bank (momentum {bank.momentum:g}), from {100 * bank.start:g}%")
+    if mined is not None:
+        again = f", again every {mined.every:,} steps" if mined.every else ""
+        parts.append(
+            f"{mined.per_query} a query mined by {mined.by} from its {mined.depth:,} nearest{again}, from {100 * mined.start:g}%"
+        )
+    if negatives.margin is not None:
+        parts.append(f"not what is nearer than the positive by more than {negatives.margin:g}")
+    parts += [f"{name} {value:g}" for name in ("debias", "hardness") if (value := getattr(negatives, name))]
+    return "; ".join(parts)
 
 
 def _training(recipe: Recipe) -> str:

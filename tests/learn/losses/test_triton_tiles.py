@@ -127,19 +127,22 @@ from nearfar.learn.losses import triton_tiles
 
 capability, pointer = int(sys.argv[1]), sys.argv[2]
 constants = dict(
-    D=512, ROWS=128, COLUMNS=128, DEPTH=64 if pointer == "bf16" else 32, PRECISION="tf32", ALWAYS=1, IGNORED=2, KEPT=0,
-    ONLY=0, ROW_LIMIT=False, COLUMN_LIMIT=False, OF_COLUMNS=True, BOUNDED=False, TOGETHER=8,
+    D=512, ROWS=128, COLUMNS=128, DEPTH=64 if pointer == "bf16" else 32, PRECISION="tf32",
+    ROW_LIMIT=False, COLUMN_LIMIT=False, KEPT=False, OF_COLUMNS=True, BOUNDED=False, TOGETHER=8,
 )
 sizes = ("n", "m", "first_row", "first_column", "last_row", "last_column")
+counts = ("always", "ignored", "kept", "only")
 
 def kind(name):
     if name in constants:
         return "constexpr"
     if name in ("x", "y", "slopes"):
         return "*" + pointer
-    if name in sizes or name in ("scale", "power"):
-        return "i32" if name in sizes else "fp32"
-    is_key = name.endswith(("_rows", "_columns"))
+    if name in ("scale", "power"):
+        return "fp32"
+    if name in sizes + counts:
+        return "i32"
+    is_key = name.endswith(("_rows", "_columns", "_which"))
     return "*i32" if is_key else "*fp32"
 
 for kernel in (triton_tiles._sums, triton_tiles._slopes):

@@ -8,10 +8,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from nearfar.learn.losses.operands import at_least_float32
-from nearfar.learn.losses.tiles import LOG2_E, Exclusion, Tiles
+from nearfar.learn.losses.operands import at_least_float32, once_differentiable
+from nearfar.learn.losses.tiles import EMPTY, LOG2_E, Exclusion, Tiles
 
 _NOTHING = Exclusion()
 _ROWS_AT_A_TIME = 8192
@@ -58,6 +57,8 @@ class _PairLogSumExp(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, row_slope: Tensor, column_slope: Tensor) -> tuple[Tensor | None, ...]:
         x, y, scale, rows, cols = ctx.saved_tensors
+        # Of what is left out, exp(score - log-sum-exp) has to be 0 also where nothing else is there.
+        rows, cols = (lse.masked_fill(lse < EMPTY / 2, torch.inf) for lse in (rows, cols))
         of_x, of_y, of_scale = ctx.needs_input_grad[:3]
         engine = _engine(x, y, scale, ctx.excluded, ctx.power)
         dx, dy = engine.gradients(rows, cols, row_slope, column_slope, of_x=of_x or of_scale, of_y=of_y)

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def once_differentiable(backward: Callable[_P, _R]) -> Callable[_P, _R]:
+    """For a backward that autograd must not look into: raise if a second derivative is asked for.
+
+    The decorator of the same name in torch lets some second derivatives through, as zeros.
+    """
+
+    @functools.wraps(backward)
+    def checked(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if torch.is_grad_enabled():
+            raise RuntimeError("this loss can be differentiated once: create_graph=True asks for a second derivative")
+        return backward(*args, **kwargs)
+
+    return checked
 
 
 def at_least_float32(*tensors: Tensor) -> list[Tensor]:

@@ -26,17 +26,34 @@ class Match(NamedTuple):
         """Pairs given by the place of the candidate: `place` (n,) or (n, q) int64, -1 for none."""
         return cls(place, torch.arange(candidates, device=place.device))
 
-    def columns(self) -> list[tuple[Tensor, Tensor]]:
-        """The match as pairs of single keys, (n,) and (m,), of which any may be equal."""
-        anchors = self.anchors.unsqueeze(1) if self.anchors.ndim == 1 else self.anchors
-        return [(column, self.candidates) for column in anchors.unbind(1)]
+    def misfit(self, anchors: int, candidates: int) -> str | None:
+        """What is wrong with the shapes for so many anchors and candidates; None where nothing is."""
+        ours, theirs = tuple(self.anchors.shape), tuple(self.candidates.shape)
+        if len(ours) not in (1, 2) or ours[0] != anchors:
+            return f"anchors is {ours}, expected ({anchors},) or ({anchors}, q)"
+        return None if theirs == (candidates,) else f"candidates is {theirs}, expected ({candidates},)"
+
+    def numbered(self, below: int) -> tuple[Tensor, Tensor]:
+        """The same pairs by keys under `below`: of anchors (q, n), any of which may be equal, and of candidates (m,).
+
+        What matches nothing is -1 among the anchors and -2 among the candidates.
+        """
+        anchors, candidates = (
+            (self.anchors if self.anchors.ndim == 2 else self.anchors.unsqueeze(1)).mT,
+            self.candidates,
+        )
+        if not len(anchors):
+            anchors = anchors.new_full((1, anchors.shape[1]), -1)
+        without = anchors < 0, candidates < 0
+        if max(int(keys.max()) for keys in (anchors, candidates) if keys.numel()) >= below:
+            _, ranks = torch.unique(torch.cat([anchors.flatten(), candidates]), return_inverse=True)
+            anchors, candidates = ranks[: anchors.numel()].view_as(anchors), ranks[anchors.numel() :]
+        return anchors.masked_fill(without[0], -1), candidates.masked_fill(without[1], -2)
 
     def dense(self) -> Tensor:
         """The pairs as a bool matrix (n, m), for batches small enough to afford it."""
-        matches = torch.zeros(len(self.anchors), len(self.candidates), dtype=torch.bool, device=self.anchors.device)
-        for anchors, candidates in self.columns():
-            matches |= (anchors.unsqueeze(1) == candidates) & (anchors >= 0).unsqueeze(1)
-        return matches
+        anchors, candidates = self.numbered(2**62)
+        return (anchors.unsqueeze(2) == candidates).any(dim=0)
 
 
 class Negatives(NamedTuple):

@@ -53,7 +53,7 @@ def listed_positives(anchors: Tensor, candidates: Tensor, scale: Tensor, places:
 
     def direction(owners: Tensor, partners: Tensor, number: int) -> Positives:
         return Positives(
-            count=segment_count(owners, number),
+            count=segment_count(owners, number).to(scores.dtype),
             mean=segment_mean(scores, owners, number),
             logsumexp=lambda: segment_logsumexp(scores, owners, number),
             mean_of=lambda values: segment_mean(values.index_select(0, partners), owners, number),

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from nearfar.learn.losses.operands import at_least_float32
+from nearfar.learn.losses.operands import at_least_float32, once_differentiable
 
 _PAIRS_AT_A_TIME = 65_536
 

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from nearfar.learn.losses.operands import at_least_float32, unit
+from nearfar.learn.losses.operands import at_least_float32, once_differentiable, unit
 from nearfar.learn.losses.pairs import Match
 from nearfar.learn.losses.products import paired_products
 from nearfar.learn.losses.tiles import LOG2_E, Exclusion, Tiles
@@ -55,6 +54,9 @@ def siglip(
             f"shapes do not fit: anchors {tuple(anchors.shape)}, candidates {tuple(candidates.shape)}, positive "
             f"{tuple(positive.shape)}; expected (n, d), (m, d) and (n,) or (n, p)"
         )
+    for misfit in (match.misfit(len(anchors), len(candidates)) for match in ignored):
+        if misfit is not None:
+            raise ValueError(f"shapes do not fit: ignored.{misfit}")
     with torch.autocast(anchors.device.type, enabled=False):
         x, y = (unit(vectors) for vectors in at_least_float32(anchors, candidates))
         scale = 1 / torch.as_tensor(temperature, dtype=x.dtype, device=x.device)
@@ -72,30 +74,30 @@ def _softplus_sum(x: Tensor, y: Tensor, scale: Tensor, shift: Tensor, excluded: 
 
 
 class _SoftplusSum(torch.autograd.Function):
+    """Nothing is normalised, so the slope of a pair is known with its score: the gradients are made on the way forward."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, scale: Tensor, shift: Tensor, excluded: Exclusion) -> Tensor:
-        ctx.save_for_backward(x, y, scale, shift)
-        ctx.excluded = excluded
+        learns = any(ctx.needs_input_grad)
+        dx, dy = (torch.zeros_like(v) if learns else None for v in (x, y))
+        total, dshift = (torch.zeros((), dtype=torch.float64, device=x.device) for _ in range(2))
         tiles = Tiles(x, y, scale, excluded)
-        total = torch.zeros((), dtype=torch.float64, device=x.device)
         for rows, scaled in tiles.blocks():
-            for _, scores, _ in tiles.across(rows, scaled):
-                total += F.softplus(scores.div_(LOG2_E).add_(shift)).sum()
+            for cols, scores, slopes in tiles.across(rows, scaled):
+                logits = scores.div_(LOG2_E).add_(shift)
+                if dx is not None and dy is not None:
+                    torch.sigmoid(logits, out=slopes)
+                    dshift += slopes.sum()
+                    dx[rows].addmm_(slopes, y[cols])
+                    dy[cols].addmm_(slopes.T, x[rows])
+                total += F.softplus(logits, threshold=40).sum()
+        if dx is not None and dy is not None:
+            ctx.save_for_backward(x, scale, dx.mul_(scale), dy.mul_(scale), dshift.to(shift))
         return total.to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, scale, shift = ctx.saved_tensors
-        tiles = Tiles(x, y, scale, ctx.excluded)
-        dx, dy, dshift = torch.empty_like(x), torch.zeros_like(y), torch.zeros_like(shift)
-        for rows, scaled in tiles.blocks():
-            block, unscaled = torch.zeros_like(scaled), x[rows] * scale
-            for cols, scores, _ in tiles.across(rows, scaled):
-                slopes = scores.div_(LOG2_E).add_(shift).sigmoid_().mul_(gradient)
-                dshift += slopes.sum()
-                block.addmm_(slopes, y[cols])
-                dy[cols].addmm_(slopes.T, unscaled)
-            torch.mul(block, scale, out=dx[rows])
+        x, scale, dx, dy, dshift = ctx.saved_tensors
         dscale = torch.linalg.vecdot(x, dx).sum() / scale
-        return dx, dy, dscale, dshift, None
+        return dx * gradient, dy * gradient, dscale * gradient, dshift * gradient, None

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,11 +63,10 @@ class Tiles:
     def __init__(self, x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float = 1.0) -> None:
         self.x, self.y, self.power, self._excluded = x, y, power, excluded
         self.scale = scale.detach() * LOG2_E
-        keys = x.dtype
-        self.always = [_float_keys(*pair, keys) for match in excluded.always for pair in match.columns()]
-        self.ignored = [_float_keys(*pair, keys) for match in excluded.ignored for pair in match.columns()]
-        self.kept = [_float_keys(*pair, keys) for match in excluded.kept for pair in match.columns()]
-        self.only = [_float_keys(*pair, keys) for pair in excluded.only.columns()] if excluded.only else []
+        self.always = [_Keys.of(match, x.dtype) for match in excluded.always]
+        self.ignored = [_Keys.of(match, x.dtype) for match in excluded.ignored]
+        self.kept = [_Keys.of(match, x.dtype) for match in excluded.kept]
+        self.only = [_Keys.of(match, x.dtype) for match in [excluded.only] if match is not None]
         self.row_limit = None if excluded.row_limit is None else (excluded.row_limit * LOG2_E).unsqueeze(1)
         self.column_limit = None if excluded.column_limit is None else excluded.column_limit * LOG2_E
         room = min(_ROWS, len(x)) * min(_COLUMNS, len(y))
@@ -94,37 +94,58 @@ class Tiles:
             yield cols, scores, weights
 
     def _leave_out(self, scores: Tensor, rows: slice, cols: slice) -> None:
-        excluded, matches = (_shaped(room, scores.shape) for room in (self._mask, self._other))
+        excluded, found = (_shaped(room, scores.shape) for room in (self._mask, self._other))
         excluded.zero_()
         if self.row_limit is not None:
-            excluded += torch.gt(scores, self.row_limit[rows], out=matches)
+            excluded += torch.gt(scores, self.row_limit[rows], out=found)
         if self.column_limit is not None:
-            excluded += torch.gt(scores, self.column_limit[cols], out=matches)
-        for anchors, candidates in self.ignored:
-            excluded += torch.eq(anchors[rows], candidates[cols], out=matches)
-        for anchors, candidates in self.kept:
-            excluded *= torch.ne(anchors[rows], candidates[cols], out=matches)
-        for anchors, candidates in self.always:
-            excluded += torch.eq(anchors[rows], candidates[cols], out=matches)
-        for anchors, candidates in self.only:
-            excluded += torch.ne(anchors[rows], candidates[cols], out=matches)
+            excluded += torch.gt(scores, self.column_limit[cols], out=found)
+        for keys in self.ignored:
+            excluded += keys.found(rows, cols, found)
+        for keys in self.kept:
+            excluded.masked_fill_(keys.found(rows, cols, found) > 0, 0.0)
+        for keys in self.always:
+            excluded += keys.found(rows, cols, found)
+        for keys in self.only:
+            excluded += keys.found(rows, cols, found).eq_(0)
         scores *= self.power
         scores.add_(excluded, alpha=EMPTY)
 
 
+class _Keys(NamedTuple):
+    """A `Match` in floats: a comparison that writes floats is vectorised on CPUs, one that writes booleans is not.
+
+    Attributes:
+        first: (n, 1) first key of each anchor.
+        others: (k, 1) all further keys. Most anchors have none, so these are compared one by one.
+        owners: (k,) the anchor of each, ascending.
+        candidates: (m,).
+    """
+
+    first: Tensor
+    others: Tensor
+    owners: Tensor
+    candidates: Tensor
+
+    @classmethod
+    def of(cls, match: Match, dtype: torch.dtype) -> _Keys:
+        anchors, candidates = match.numbered(_EXACT_IN_FLOAT)
+        owners, slots = (anchors[1:].T >= 0).nonzero(as_tuple=True)
+        others = anchors[1:].T[owners, slots]
+        return cls(anchors[0].to(dtype).unsqueeze(1), others.to(dtype).unsqueeze(1), owners, candidates.to(dtype))
+
+    def found(self, rows: slice, cols: slice, room: Tensor) -> Tensor:
+        """How many keys of an anchor each pair of a tile has in common; `room` is overwritten with it."""
+        torch.eq(self.first[rows], self.candidates[cols], out=room)
+        if len(self.owners):
+            ends = torch.tensor([rows.start, rows.stop], device=self.owners.device)
+            first, last = torch.searchsorted(self.owners, ends).tolist()
+            for start in range(first, last, _ROWS):
+                some = slice(start, min(start + _ROWS, last))
+                more = (self.others[some] == self.candidates[cols]).to(room)
+                room.index_add_(0, self.owners[some] - rows.start, more)
+        return room
+
+
 def _shaped(room: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
     return room[: shape[0] * shape[1]].view(shape)
-
-
-def _float_keys(anchors: Tensor, candidates: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Keys as floats, (n, 1) and (m,), equal where the integers were equal and not negative.
-
-    Floats, because a comparison that writes floats is vectorised on CPUs and one that writes booleans is not.
-    """
-    matchless_anchor, matchless_candidate = anchors < 0, candidates < 0
-    if dtype == torch.float32 and max(int(k.max()) for k in (anchors, candidates) if len(k)) >= _EXACT_IN_FLOAT:
-        _, ranks = torch.unique(torch.cat([anchors, candidates]), return_inverse=True)
-        anchors, candidates = ranks[: len(anchors)], ranks[len(anchors) :]
-    of_anchors = anchors.to(dtype).masked_fill(matchless_anchor, -1.0)
-    of_candidates = candidates.to(dtype).masked_fill(matchless_candidate, -2.0)
-    return of_anchors.unsqueeze(1), of_candidates

@@ -22,17 +22,25 @@ from nearfar.learn.losses.tiles import EMPTY, LOG2_E, Exclusion
 
 _EMPTY = tl.constexpr(EMPTY)
 _LARGEST_EXPONENT = 60.0  # scores in base 2 below this can be exponentiated and summed as they are
+_COUNTS = ["always", "ignored", "kept", "only"]
 _PART = 8192  # rows and columns of the slopes that backward holds at a time
+
+
+@triton.jit
+def _keys(row_keys, column_keys, which, q, rows, columns, n, m):
+    """Key q of some rows (ROWS, 1), and the keys of some columns (1, COLUMNS) that it is compared with."""
+    ours = tl.load(row_keys + tl.cast(q, tl.int64) * n + rows)
+    theirs = tl.load(column_keys + tl.load(which + q).to(tl.int64) * m + columns)
+    return ours[:, None], theirs[None, :]
 
 
 @triton.jit
 def _scores(
     x, y, rows, columns, n, m, scale, power,
-    row_limit, column_limit, always_rows, always_columns, ignored_rows, ignored_columns, kept_rows, kept_columns,
-    only_rows, only_columns,
+    row_limit, column_limit, always_rows, always_columns, always_which, always, ignored_rows, ignored_columns,
+    ignored_which, ignored, kept_rows, kept_columns, kept_which, kept, only_rows, only_columns, only_which, only,
     D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
-    ALWAYS: tl.constexpr, IGNORED: tl.constexpr, KEPT: tl.constexpr, ONLY: tl.constexpr,
-    ROW_LIMIT: tl.constexpr, COLUMN_LIMIT: tl.constexpr,
+    ROW_LIMIT: tl.constexpr, COLUMN_LIMIT: tl.constexpr, KEPT: tl.constexpr,
 ):  # fmt: skip
     """Scores in base 2 of one tile, float32; `EMPTY` where a pair is left out or outside."""
     inside_rows, inside_columns = tl.minimum(rows, n - 1).to(tl.int64), tl.minimum(columns, m - 1).to(tl.int64)
@@ -47,43 +55,38 @@ def _scores(
             right = tl.load(y + inside_columns[None, :] * D + dims[:, None], mask=dims[:, None] < D, other=0.0)
         scores = tl.dot(left, right, scores, input_precision=PRECISION)
     scores = scores * scale
-    excluded = (rows[:, None] >= n) | (columns[None, :] >= m)
+    limited = scores
     if ROW_LIMIT:
-        excluded = excluded | (scores > tl.load(row_limit + inside_rows)[:, None])
+        limited = tl.where(scores > tl.load(row_limit + inside_rows)[:, None], _EMPTY, limited)
     if COLUMN_LIMIT:
-        excluded = excluded | (scores > tl.load(column_limit + inside_columns)[None, :])
-    for q in tl.static_range(IGNORED):
-        excluded = excluded | (
-            tl.load(ignored_rows + q * n + inside_rows)[:, None]
-            == tl.load(ignored_columns + q * m + inside_columns)[None, :]
-        )
-    for q in tl.static_range(KEPT):
-        excluded = excluded & (
-            tl.load(kept_rows + q * n + inside_rows)[:, None] != tl.load(kept_columns + q * m + inside_columns)[None, :]
-        )
-    if KEPT > 0:  # what is kept may lie outside
-        excluded = excluded | (rows[:, None] >= n) | (columns[None, :] >= m)
-    for q in tl.static_range(ALWAYS):
-        excluded = excluded | (
-            tl.load(always_rows + q * n + inside_rows)[:, None]
-            == tl.load(always_columns + q * m + inside_columns)[None, :]
-        )
-    for q in tl.static_range(ONLY):
-        excluded = excluded | (
-            tl.load(only_rows + q * n + inside_rows)[:, None] != tl.load(only_columns + q * m + inside_columns)[None, :]
-        )
-    return tl.where(excluded, _EMPTY, scores * power)
+        limited = tl.where(scores > tl.load(column_limit + inside_columns)[None, :], _EMPTY, limited)
+    # How many keys there are is no constant: it changes from batch to batch, and every constant is another compilation. Scores
+    # are overwritten rather than marked: a mask beside them would not fit into the registers.
+    for q in range(ignored):
+        ours, theirs = _keys(ignored_rows, ignored_columns, ignored_which, q, inside_rows, inside_columns, n, m)
+        limited = tl.where(ours == theirs, _EMPTY, limited)
+    if KEPT:
+        for q in range(kept):
+            ours, theirs = _keys(kept_rows, kept_columns, kept_which, q, inside_rows, inside_columns, n, m)
+            limited = tl.where(ours == theirs, scores, limited)
+    left = tl.where(limited > 0.5 * _EMPTY, limited * power, _EMPTY)
+    for q in range(always):
+        ours, theirs = _keys(always_rows, always_columns, always_which, q, inside_rows, inside_columns, n, m)
+        left = tl.where(ours == theirs, _EMPTY, left)
+    for q in range(only):
+        ours, theirs = _keys(only_rows, only_columns, only_which, q, inside_rows, inside_columns, n, m)
+        left = tl.where(ours == theirs, left, _EMPTY)
+    return tl.where((rows[:, None] < n) & (columns[None, :] < m), left, _EMPTY)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_COUNTS)
 def _sums(
     x, y, n, m, scale, power,
-    row_limit, column_limit, always_rows, always_columns, ignored_rows, ignored_columns, kept_rows, kept_columns,
-    only_rows, only_columns,
+    row_limit, column_limit, always_rows, always_columns, always_which, always, ignored_rows, ignored_columns,
+    ignored_which, ignored, kept_rows, kept_columns, kept_which, kept, only_rows, only_columns, only_which, only,
     row_highest, row_sum, column_highest, column_sum,
     D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
-    ALWAYS: tl.constexpr, IGNORED: tl.constexpr, KEPT: tl.constexpr, ONLY: tl.constexpr,
-    ROW_LIMIT: tl.constexpr, COLUMN_LIMIT: tl.constexpr,
+    ROW_LIMIT: tl.constexpr, COLUMN_LIMIT: tl.constexpr, KEPT: tl.constexpr,
     BOUNDED: tl.constexpr, OF_COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Highest score and sum of powers of each row, and of each column as far as this program saw it.
@@ -101,9 +104,10 @@ def _sums(
             columns = first + tl.arange(0, COLUMNS)
             scores = _scores(
                 x, y, rows, columns, n, m, scale, power,
-                row_limit, column_limit, always_rows, always_columns, ignored_rows, ignored_columns,
-                kept_rows, kept_columns, only_rows, only_columns,
-                D, ROWS, COLUMNS, DEPTH, PRECISION, ALWAYS, IGNORED, KEPT, ONLY, ROW_LIMIT, COLUMN_LIMIT,
+                row_limit, column_limit, always_rows, always_columns, always_which, always,
+                ignored_rows, ignored_columns, ignored_which, ignored, kept_rows, kept_columns, kept_which, kept,
+                only_rows, only_columns, only_which, only, D, ROWS, COLUMNS, DEPTH, PRECISION,
+                ROW_LIMIT, COLUMN_LIMIT, KEPT,
             )  # fmt: skip
             inside = columns < m
             if BOUNDED:
@@ -129,15 +133,14 @@ def _sums(
         tl.debug_barrier()  # the next block reads the sums over columns that this one wrote, perhaps in other threads
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_COUNTS)
 def _slopes(
     x, y, n, m, scale, power,
-    row_limit, column_limit, always_rows, always_columns, ignored_rows, ignored_columns, kept_rows, kept_columns,
-    only_rows, only_columns,
+    row_limit, column_limit, always_rows, always_columns, always_which, always, ignored_rows, ignored_columns,
+    ignored_which, ignored, kept_rows, kept_columns, kept_which, kept, only_rows, only_columns, only_which, only,
     row_lse, column_lse, row_slope, column_slope, slopes, first_row, first_column, last_row, last_column,
     D: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, PRECISION: tl.constexpr,
-    ALWAYS: tl.constexpr, IGNORED: tl.constexpr, KEPT: tl.constexpr, ONLY: tl.constexpr,
-    ROW_LIMIT: tl.constexpr, COLUMN_LIMIT: tl.constexpr,
+    ROW_LIMIT: tl.constexpr, COLUMN_LIMIT: tl.constexpr, KEPT: tl.constexpr,
     OF_COLUMNS: tl.constexpr, TOGETHER: tl.constexpr,
 ):  # fmt: skip
     """Derivative by each score of one part of the matrix."""
@@ -150,9 +153,10 @@ def _slopes(
     columns = first_column + (program % width // height) * COLUMNS + tl.arange(0, COLUMNS)
     scores = _scores(
         x, y, rows, columns, n, m, scale, power,
-        row_limit, column_limit, always_rows, always_columns, ignored_rows, ignored_columns,
-        kept_rows, kept_columns, only_rows, only_columns,
-        D, ROWS, COLUMNS, DEPTH, PRECISION, ALWAYS, IGNORED, KEPT, ONLY, ROW_LIMIT, COLUMN_LIMIT,
+        row_limit, column_limit, always_rows, always_columns, always_which, always,
+        ignored_rows, ignored_columns, ignored_which, ignored, kept_rows, kept_columns, kept_which, kept,
+        only_rows, only_columns, only_which, only, D, ROWS, COLUMNS, DEPTH, PRECISION,
+                ROW_LIMIT, COLUMN_LIMIT, KEPT,
     )  # fmt: skip
     row_inside, column_inside = rows < last_row, columns < last_column
     lse = tl.load(row_lse + rows, mask=row_inside, other=0.0)
@@ -180,17 +184,17 @@ class TritonTiles:
     def __init__(self, x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float = 1.0) -> None:
         self.x, self.y, self.power = x.contiguous(), y.contiguous(), power
         self.scale = float(scale)
-        nothing = torch.zeros(1, device=x.device)
-        limits = [nothing if limit is None else (limit * LOG2_E).float() for limit in (excluded.row_limit, excluded.column_limit)]  # fmt: skip
+        limits = (excluded.row_limit, excluded.column_limit)
         only = () if excluded.only is None else (excluded.only,)
-        rules = [_stacked(rule, nothing) for rule in (excluded.always, excluded.ignored, excluded.kept, only)]
-        self._arguments: list[Any] = [*limits, *(tensor for keys in rules for tensor in keys)]
+        rules = [_stacked(rule, x.device) for rule in (excluded.always, excluded.ignored, excluded.kept, only)]
+        self._arguments: list[Any] = [x if limit is None else (limit * LOG2_E).float() for limit in limits]
+        self._arguments += [argument for rule in rules for argument in rule]
         rows, columns, depth, self._warps, self._stages = _shape(x)
         self._constants: dict[str, Any] = {
             "D": x.shape[1], "ROWS": rows, "COLUMNS": columns, "DEPTH": depth,
             "PRECISION": "tf32" if x.dtype != torch.float32 or torch.get_float32_matmul_precision() != "highest" else "ieee",
-            "ALWAYS": _number(excluded.always), "IGNORED": _number(excluded.ignored), "KEPT": _number(excluded.kept),
-            "ONLY": _number(only), "ROW_LIMIT": excluded.row_limit is not None, "COLUMN_LIMIT": excluded.column_limit is not None,
+            "ROW_LIMIT": excluded.row_limit is not None, "COLUMN_LIMIT": excluded.column_limit is not None,
+            "KEPT": bool(excluded.kept),
         }  # fmt: skip
 
     def _bounded(self) -> bool:
@@ -265,24 +269,14 @@ def _log2(summed: Tensor) -> Tensor:
     return torch.where(summed > 0, summed.log2(), EMPTY)
 
 
-def _number(matches: Sequence[Match]) -> int:
-    return sum(len(match.columns()) for match in matches)
-
-
-def _stacked(matches: Sequence[Match], nothing: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys as int32, one row (n,) and (m,) for each pair of single keys; negative ones differ on both sides."""
-    pairs = [pair for match in matches for pair in match.columns()]
-    if not pairs:
-        return nothing, nothing
-    stacked = []
-    for anchors, candidates in pairs:
-        none_of_anchors, none_of_candidates = anchors < 0, candidates < 0
-        if max(int(keys.max()) for keys in (anchors, candidates)) >= 2**31:
-            _, ranks = torch.unique(torch.cat([anchors, candidates]), return_inverse=True)
-            anchors, candidates = ranks[: len(anchors)], ranks[len(anchors) :]
-        stacked.append((anchors.masked_fill(none_of_anchors, -1), candidates.masked_fill(none_of_candidates, -2)))
-    rows, columns = zip(*stacked, strict=True)
-    return torch.stack(rows).int(), torch.stack(columns).int()
+def _stacked(matches: Sequence[Match], device: torch.device) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Keys of rows (count, n) and of columns (rules, m) as int32, which of the latter each of the former is for, the count."""
+    if not matches:
+        nothing = torch.zeros(1, dtype=torch.int32, device=device)
+        return nothing, nothing, nothing, 0
+    rows, columns = zip(*(match.numbered(2**31) for match in matches), strict=True)
+    which = torch.repeat_interleave(torch.tensor([len(keys) for keys in rows]))
+    return torch.cat(rows).int(), torch.stack(columns).int(), which.to(device, torch.int32), len(which)
 
 
 def _shape(x: Tensor) -> tuple[int, int, int, int, int]:

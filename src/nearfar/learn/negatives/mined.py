@@ -1,0 +1,73 @@
+"""The table of mined negatives, and what is drawn from it at a step."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+Ints = npt.NDArray[np.int64]
+
+_STREAM = 3
+"""Told apart from the other draws of a seed: the order of an epoch (0), a batch (1), the validation sample (2)."""
+
+
+class MinedNegatives(nn.Module):
+    """A few hard negatives for every query, mined once or again and again.
+
+    The table and the step it was made at are in the state dict: a resumed run draws from what the broken-off one had, and
+    mines again when that one would have.
+
+    Args:
+        queries: how many queries there are, numbered from 0.
+        keep: negatives held for each.
+        per_query: negatives drawn for each at a step, at most `keep`.
+        seed: of the recipe.
+        begins: first step that draws.
+        every: steps between two minings; None mines once.
+    """
+
+    table: Tensor
+    made_at: Tensor
+
+    def __init__(self, queries: int, keep: int, *, per_query: int, seed: int, begins: int, every: int | None) -> None:
+        super().__init__()
+        if not 1 <= per_query <= keep:
+            raise ValueError(f"per_query is {per_query}, and must be from 1 to keep ({keep})")
+        self.per_query, self.seed, self.begins, self.every = per_query, seed, begins, every
+        self.register_buffer("table", torch.full((queries, keep), -1))
+        self.register_buffer("made_at", torch.tensor(-1))
+
+    def is_due(self, step: int) -> bool:
+        """Whether the table has to be made (again) before the batch of `step` is drawn, by the weights as they are then."""
+        if step < self.begins:
+            return False
+        last = self.begins + (step - self.begins) // self.every * self.every if self.every else self.begins
+        return int(self.made_at) < last
+
+    def replace(self, documents: Ints, step: int) -> None:
+        """Put in a new table (queries, keep), filled up with -1, made before `step`."""
+        if documents.shape != tuple(self.table.shape):
+            raise ValueError(f"the table is {tuple(self.table.shape)}, the new one {documents.shape}")
+        self.table.copy_(torch.from_numpy(documents))
+        self.made_at.fill_(step)
+
+    def drawn(self, rows: Ints, step: int, rank: int = 0) -> Ints:
+        """Different negatives for some queries, given the table a pure function of (seed, step, rank).
+
+        Args:
+            rows: (n,) numbers of queries; -1 for an anchor that has none in the table.
+            step: of the batch; before `begins` there are no negatives.
+            rank: whose rows these are; 0 also where they are those of all ranks together.
+
+        Returns:
+            (n, per_query) document numbers, filled up with -1.
+        """
+        order = np.random.default_rng([self.seed, _STREAM, step, rank]).random((len(rows), self.table.shape[1]))
+        if step < self.begins:
+            return np.full((len(rows), self.per_query), -1, np.int64)
+        held: Ints = self.table[torch.from_numpy(np.maximum(rows, 0)).to(self.table.device)].cpu().numpy()
+        held = np.where(rows[:, None] < 0, -1, held)
+        first = np.argsort(np.where(held < 0, 2.0, order), axis=1)[:, : self.per_query]
+        return np.take_along_axis(held, first, axis=1)

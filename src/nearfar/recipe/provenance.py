@@ -1,0 +1,57 @@
+"""What a bundle's manifest says of the negatives that its model was trained with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nearfar.recipe.data import ColumnsPairing
+from nearfar.recipe.schema import Recipe
+
+
+def policy_of(recipe: Recipe) -> dict[str, Any]:
+    """What counted as negative, and what never did: plain values, for JSON.
+
+    Returns:
+        `sources`: for each in use its numbers; `mining`: the rule, or None; `ignored`: in words, what was left out of every
+        source; `margin`, `debias` and `hardness` as in the recipe.
+    """
+    negatives = recipe.negatives
+    sources: dict[str, dict[str, Any]] = {"batch": {"pairs": recipe.train.batch_size}}
+    columns = [p.negative for p in recipe.data.pairings if isinstance(p, ColumnsPairing) and p.negative]
+    if columns:
+        sources["explicit"] = {"columns": columns}
+    if negatives.queue is not None:
+        by = "model" if negatives.queue.momentum is None else "momentum encoder"
+        sources["queue"] = {"embedded_by": by, **negatives.queue.model_dump(mode="json")}
+    if negatives.bank is not None:
+        sources["bank"] = negatives.bank.model_dump(mode="json")
+    if negatives.mined is not None:
+        sources["mined"] = {"per_query": negatives.mined.per_query, "start": negatives.mined.start}
+    ignored = [
+        "equal texts of a positive",
+        "other positives of the query",
+        "positives of queries that share a text with it",
+    ]
+    if negatives.margin is not None:
+        ignored.append(f"more similar to the query than its positive by more than {negatives.margin:g} (cosine)")
+    return {
+        "sources": sources,
+        "mining": _mining(recipe),
+        "ignored": ignored,
+        "margin": negatives.margin,
+        "debias": negatives.debias,
+        "hardness": negatives.hardness,
+    }
+
+
+def _mining(recipe: Recipe) -> dict[str, Any] | None:
+    mined = recipe.negatives.mined
+    if mined is None:
+        return None
+    left_out = ["positives of the query", "positives of queries that share a text with it"]
+    if mined.skip:
+        left_out.append(f"the nearest {mined.skip} of the rest")
+    if mined.margin is not None:
+        left_out.append(f"nearer than the positive by more than {mined.margin:g} (cosine)")
+    rule = mined.model_dump(mode="json", exclude={"per_query", "start"})
+    return {**rule, "from": "training documents", "left_out": left_out}
