@@ -1,19 +1,21 @@
-"""Batches: a pure function of seed, step and rank; every row comes up; spans are cut as the recipe says."""
+"""Batches: a pure function of seed and step, shared out among ranks; every row comes up; spans are cut as the recipe says."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nearfar.errors import DataError
 from nearfar.frontend import TextFrontend
-from nearfar.learn.data.batches import PairBatch, PairDataset, StepSampler, Tokens
+from nearfar.learn.data.batches import PairBatch, PairDataset, Share, StepSampler, Tokens
 from nearfar.learn.data.corpus import PairCorpus, prepare_corpus
 from nearfar.learn.data.textfile import TokenFile
 from nearfar.recipe.data import Data, SpansPairing
@@ -24,7 +26,7 @@ ROWS, BATCH, SEED = st.integers(2, 60), st.integers(2, 70), st.integers(0, 5)
 
 
 def steps(rows: int, batch: int, total: int, **rest: Any) -> list[tuple[int, int, list[int]]]:
-    return [(step, rank, taken.tolist()) for step, rank, taken in StepSampler(rows, batch, total, **rest)]
+    return [(share.step, share.rank, share.own.tolist()) for share in StepSampler(rows, batch, total, **rest)]
 
 
 @given(ROWS, BATCH, SEED)
@@ -125,8 +127,8 @@ def texts_of(tokens: Tokens) -> list[list[int]]:
     return [tokens.ids[end - length : end].tolist() for end, length in zip(ends, tokens.lengths.tolist(), strict=True)]
 
 
-def batch_of(dataset: PairDataset, *, step: int = 0, rank: int = 0, rows: Any = None) -> PairBatch:
-    return dataset[step, rank, np.arange(len(dataset)) if rows is None else np.asarray(rows)]
+def batch_of(dataset: PairDataset, *, step: int = 0, rank: int = 0, world: int = 1, rows: Any = None) -> PairBatch:
+    return dataset[Share(step, np.arange(len(dataset)) if rows is None else np.asarray(rows), rank, world)]
 
 
 def made_rows(count: int, length: int = 30) -> list[dict[str, Any]]:
@@ -177,17 +179,85 @@ def test_queries_that_hang_together_have_one_number(tmp_path: Path) -> None:
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_a_batch_depends_on_step_and_rank_and_nothing_else(tmp_path: Path) -> None:
+def test_a_batch_depends_on_the_step_and_nothing_else(tmp_path: Path) -> None:
     dataset, _, _ = dataset_of(tmp_path, made_rows(6), spans=True, columns=False)
 
-    def read(step: int, rank: int) -> list[list[list[int]]]:
-        batch = batch_of(dataset, step=step, rank=rank)
+    def read(step: int) -> list[list[list[int]]]:
+        batch = batch_of(dataset, step=step)
         return [texts_of(batch.queries), texts_of(batch.documents)]
 
-    first = read(3, 1)
-    assert read(4, 1) != first
-    assert read(3, 0) != first
-    assert read(3, 1) == first
+    first = read(3)
+    assert read(4) != first
+    assert read(3) == first
+
+
+def mixed_rows(count: int) -> list[dict[str, Any]]:
+    """Queries with up to three positives of few, some with negatives; and documents to draw spans from."""
+    return [
+        {
+            **row,
+            "query": f"query{i}",
+            "positive": [f"positive{(i * j) % 7}" for j in range(1, 2 + i % 3)],
+            "negative": [f"positive{(i + 3) % 7}", f"negative{i}"] if i % 2 else [],
+        }
+        for i, row in enumerate(made_rows(count))
+    ]
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+def test_ranks_together_hold_the_batch_of_one(tmp_path: Path, world: int) -> None:
+    """The same draws, and each rank knows which documents of the others are positive to its queries."""
+    dataset, _, _ = dataset_of(tmp_path, mixed_rows(11), spans=True)
+
+    def held(batch: PairBatch) -> list[tuple[Any, ...]]:
+        own = batch.document_ids[: len(batch.query_ids)]
+        columns = (batch.query_ids, own, batch.rows)
+        positives = [tuple(sorted(set(row) - {-1})) for row in batch.positive_ids.tolist()]
+        numbers = zip(*(column.tolist() for column in columns), positives, strict=True)
+        texts = zip(texts_of(batch.queries), texts_of(batch.documents), strict=True)
+        return sorted((*number, *text) for number, text in zip(numbers, texts, strict=True))
+
+    def negatives(batch: PairBatch) -> list[tuple[int, list[int]]]:
+        return sorted(zip(batch.document_ids[len(batch.query_ids) :].tolist(), texts_of(batch.negatives), strict=True))
+
+    for step in range(5):
+        whole = batch_of(dataset, step=step)
+        shares = [batch_of(dataset, step=step, rank=rank, world=world) for rank in range(world)]
+        assert sorted(item for share in shares for item in held(share)) == held(whole)
+        assert sorted(item for share in shares for item in negatives(share)) == negatives(whole)
+        assert len(negatives(whole)) == 5
+        assert max(len(row) for row in whole.positive_ids.tolist()) > 1
+
+
+def test_every_row_names_its_query(tmp_path: Path) -> None:
+    dataset, frontend, corpus = dataset_of(tmp_path, mixed_rows(6), spans=True)
+    batch = batch_of(dataset, step=1)
+    assert batch.rows.dtype == torch.int64
+    assert (batch.rows == -1).sum() == 6
+    for row, text in zip(batch.rows.tolist(), texts_of(batch.queries), strict=True):
+        if row >= 0:
+            assert text == frontend.encode([corpus.query(row)], "query")[0].tolist()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 21, 22, 100])
+def test_parts_of_a_batch_are_the_batch(tmp_path: Path, size: int) -> None:
+    dataset, _, _ = dataset_of(tmp_path, mixed_rows(11), spans=True)
+    batch = batch_of(dataset)
+    parts = batch.split(size)
+    n, sizes = len(batch.query_ids), [len(part.query_ids) for part in parts]
+    assert (n, sum(sizes), len(parts)) == (22, 22, math.ceil(22 / size))
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+    for name in ("queries", "documents", "negatives"):
+        texts = [text for part in parts for text in texts_of(getattr(part, name))]
+        assert texts == texts_of(getattr(batch, name))
+    for name in ("query_ids", "positive_ids", "rows"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(batch, name))
+    for own in (True, False):
+        ids = [part.document_ids[:k] if own else part.document_ids[k:] for part, k in zip(parts, sizes, strict=True)]
+        assert torch.equal(torch.cat(ids), batch.document_ids[:n] if own else batch.document_ids[n:])
+    for part, k in zip(parts, sizes, strict=True):
+        assert len(part.document_ids) - k == len(part.negatives.lengths)
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 1.0])

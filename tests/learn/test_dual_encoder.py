@@ -28,10 +28,12 @@ def made_method(*, matryoshka: tuple[int, ...] = (), learned: bool = False, sepa
     )
 
 
-def by_loop(embedded: Embedded, temperature: float, dims: list[int]) -> float:
+def by_loop(embedded: Embedded, temperature: float, dims: list[int]) -> Tensor:
     """The loss with sets and loops instead of masks."""
-    n, total = len(embedded.queries), 0.0
-    candidate_ids, query_ids = embedded.candidate_ids.tolist(), embedded.query_ids.tolist()
+    n, total = len(embedded.queries), torch.zeros((), dtype=torch.float64)
+    all_candidates = torch.cat([embedded.documents, embedded.negatives])
+    candidate_ids = [*embedded.document_ids.tolist(), *embedded.negative_ids.tolist()]
+    query_ids = embedded.query_ids.tolist()
     positives = [set(row) - {-1} for row in embedded.positive_ids.tolist()]
 
     def is_negative(query: int, candidate: int) -> bool:
@@ -39,18 +41,30 @@ def by_loop(embedded: Embedded, temperature: float, dims: list[int]) -> float:
             return False
         return not (candidate < n and query_ids[candidate] == query_ids[query])
 
-    def term(anchor: Tensor, own: Tensor, negatives: list[Tensor]) -> float:
+    def term(anchor: Tensor, own: Tensor, negatives: list[Tensor]) -> Tensor:
         cosines = [torch.cosine_similarity(anchor, other, dim=0) / temperature for other in [own, *negatives]]
-        return float(torch.logsumexp(torch.stack(cosines), dim=0) - cosines[0])
+        return torch.logsumexp(torch.stack(cosines), dim=0) - cosines[0]
 
     for dim in dims:
-        queries, candidates = embedded.queries[:, :dim].double(), embedded.candidates[:, :dim].double()
+        queries, candidates = embedded.queries[:, :dim].double(), all_candidates[:, :dim].double()
         for i in range(n):
             others = [candidates[j] for j in range(len(candidates)) if j != i and is_negative(i, j)]
             total += term(queries[i], candidates[i], others) / n / 2
             others = [queries[j] for j in range(n) if j != i and is_negative(j, i)]
             total += term(candidates[i], queries[i], others) / n / 2
     return total / len(dims)
+
+
+def check_against_loop(method: DualEncoder, embedded: Embedded, dims: list[int]) -> None:
+    """Loss and gradients."""
+    vectors = [field.requires_grad_() for field in embedded if field.is_floating_point()]
+    loss, expected = method.loss(embedded), by_loop(embedded, 0.2, dims)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4, abs=1e-5)
+    gradients = [torch.autograd.grad(each, vectors, allow_unused=True) for each in (loss, expected)]
+    for found, wanted, vector in zip(*gradients, vectors, strict=True):
+        zero = torch.zeros_like(vector)
+        found, wanted = (zero if gradient is None else gradient for gradient in (found, wanted))
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-5)
 
 
 @st.composite
@@ -65,9 +79,11 @@ def batches(draw: st.DrawFn) -> Embedded:
     source = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
     return Embedded(
         torch.randn(n, DIM, generator=source),
-        torch.randn(n + m, DIM, generator=source),
+        torch.randn(n, DIM, generator=source),
+        torch.randn(m, DIM, generator=source),
         torch.tensor(draw(st.lists(st.integers(0, 4), min_size=n, max_size=n))),
-        torch.tensor(candidate_ids),
+        torch.tensor(candidate_ids[:n]),
+        torch.tensor(candidate_ids[n:], dtype=torch.int64),
         torch.tensor([sorted(own) + [-1] * (width - len(own)) for own in positives]),
     )
 
@@ -75,8 +91,7 @@ def batches(draw: st.DrawFn) -> Embedded:
 @settings(max_examples=80, deadline=None)
 @given(batches())
 def test_only_what_is_neither_duplicate_nor_positive_nor_of_an_equal_query_is_a_negative(embedded: Embedded) -> None:
-    method = made_method()
-    assert float(method.loss(embedded)) == pytest.approx(by_loop(embedded, 0.2, [DIM]), rel=1e-4, abs=1e-5)
+    check_against_loop(made_method(), embedded, [DIM])
 
 
 @settings(max_examples=20, deadline=None)
@@ -84,17 +99,19 @@ def test_only_what_is_neither_duplicate_nor_positive_nor_of_an_equal_query_is_a_
 def test_prefixes_are_averaged(embedded: Embedded) -> None:
     method = made_method(matryoshka=(8, 4))
     assert method.dims == [DIM, 8, 4]
-    assert float(method.loss(embedded)) == pytest.approx(by_loop(embedded, 0.2, [DIM, 8, 4]), rel=1e-4, abs=1e-5)
+    check_against_loop(method, embedded, [DIM, 8, 4])
 
 
 def test_an_explicit_negative_pushes_and_a_duplicate_of_the_positive_does_not() -> None:
     method = made_method()
     queries, documents = torch.randn(2, DIM), torch.randn(2, DIM)
 
+    def with_negative(number: int, vector: Tensor) -> Embedded:
+        own = torch.arange(2)
+        return Embedded(queries, documents, vector[None], own, own, torch.tensor([number]), own[:, None])
+
     def loss_with(number: int, vector: Tensor) -> Tensor:
-        candidates = torch.cat([documents, vector[None]])
-        ids = torch.tensor([0, 1, number])
-        return method.loss(Embedded(queries, candidates, torch.arange(2), ids, torch.tensor([[0], [1]])))
+        return method.loss(with_negative(number, vector))
 
     extra = queries[0].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(loss_with(7, extra), extra)
@@ -102,24 +119,14 @@ def test_an_explicit_negative_pushes_and_a_duplicate_of_the_positive_does_not() 
     assert float(loss_with(7, queries[0])) > float(loss_with(7, -queries[0]))
     # The text of document 0 given as a negative of query 1: still no negative of query 0.
     only_for_second = loss_with(0, extra)
-    pushed = documents.clone()
-    expected = by_loop(
-        Embedded(
-            queries,
-            torch.cat([pushed, extra.detach()[None]]),
-            torch.arange(2),
-            torch.tensor([0, 1, 0]),
-            torch.tensor([[0], [1]]),
-        ),
-        0.2,
-        [DIM],
-    )
-    assert float(only_for_second.detach()) == pytest.approx(expected, rel=1e-4)
+    expected = by_loop(with_negative(0, extra.detach()), 0.2, [DIM])
+    assert float(only_for_second.detach()) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_the_temperature_is_learned_only_where_asked_for_and_within_bounds() -> None:
+    own, none = torch.arange(3), torch.zeros(0, dtype=torch.int64)
     embedded = Embedded(
-        torch.randn(3, DIM), torch.randn(3, DIM), torch.arange(3), torch.arange(3), torch.arange(3)[:, None]
+        torch.randn(3, DIM), torch.randn(3, DIM), torch.zeros(0, DIM), own, own, none, positive_ids=own[:, None]
     )
     for learned in (False, True):
         method = made_method(learned=learned)
@@ -144,12 +151,21 @@ def test_each_side_goes_through_its_tower(separate: bool) -> None:
         return Tokens(torch.tensor(ids), torch.tensor([1] * len(ids)))
 
     batch = PairBatch(
-        text(3, 4), text(3, 5), text(6), torch.arange(2), torch.tensor([0, 1, 2]), torch.arange(2)[:, None]
+        text(3, 4),
+        text(3, 5),
+        text(6),
+        query_ids=torch.tensor([7, 8]),
+        document_ids=torch.tensor([0, 1, 2]),
+        positive_ids=torch.arange(2)[:, None],
+        rows=torch.tensor([5, -1]),
     )
     embedded = method.embed(batch)
     assert embedded.queries.shape == (2, DIM)
-    assert embedded.candidates.shape == (3, DIM)
+    assert embedded.documents.shape == (2, DIM)
+    assert embedded.negatives.shape == (1, DIM)
     assert torch.equal(embedded.queries[0], method.query_tower.table[3])
-    assert torch.equal(embedded.candidates[0], method.document_tower.table[3])
-    assert torch.equal(embedded.candidates[2], method.document_tower.table[6])
-    assert torch.equal(embedded.queries[0], embedded.candidates[0]) is not separate
+    assert torch.equal(embedded.documents[0], method.document_tower.table[3])
+    assert torch.equal(embedded.negatives[0], method.document_tower.table[6])
+    assert torch.equal(embedded.queries[0], embedded.documents[0]) is not separate
+    ids = (embedded.query_ids, embedded.document_ids, embedded.negative_ids, embedded.positive_ids)
+    assert [each.tolist() for each in ids] == [[7, 8], [0, 1], [2], [[0], [1]]]

@@ -131,7 +131,7 @@ class TorchEmbedder:
         """Embed texts given as token ids; float32 (n, dim), rows of unit length."""
         tower = self.method.tower(side)
         device = next(tower.parameters()).device
-        was_training = self.method.training
+        training = [module for module in self.method.modules() if module.training]  # a frozen layer is not among them
         self.method.eval()
         out = np.zeros((len(tokens), self.dim), dtype=np.float32)
         order = np.argsort([len(t) for t in tokens], kind="stable")  # alike lengths together: little padding
@@ -140,5 +140,6 @@ class TorchEmbedder:
             flat, lengths = Tokens.of([tokens[i] for i in rows], self.frontend.pad_id)
             vectors = tower(Tokens(flat.to(device), lengths.to(device)))[:, : self.dim]
             out[rows] = torch.nn.functional.normalize(vectors.float(), dim=-1).cpu().numpy()
-        self.method.train(was_training)
+        for module in training:
+            module.training = True
         return out

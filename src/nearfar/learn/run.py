@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +20,25 @@ from nearfar.learn.data.corpus import Ints, PairCorpus, prepare_corpus
 from nearfar.learn.data.textfile import TextFile, TokenFile
 from nearfar.learn.model import TorchEmbedder, build_frontend, build_method
 from nearfar.learn.trainer.fit import document_share, fit, load_weights
+from nearfar.learn.trainer.processes import fit_in_processes
 from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, dump_recipe, load_recipe
+
+
+class Prepared(NamedTuple):
+    """What a fit reads.
+
+    Attributes:
+        corpus: what belongs together.
+        frontend: text to token ids.
+        query_tokens: token ids of the queries.
+        document_tokens: token ids of the documents.
+    """
+
+    corpus: PairCorpus
+    frontend: TextFrontend
+    query_tokens: TokenFile
+    document_tokens: TokenFile
 
 
 @dataclass(frozen=True)
@@ -62,14 +80,23 @@ def open_run(directory: Path) -> TrainedRun:
         raise RunError(f"{directory} is not a run: it has no recipe.yaml. Give a directory that `nearfar train` made.")
     if not (directory / "fit.json").is_file():
         raise RunError(f"the training in {directory} has not ended: go on with nearfar train --resume {directory}")
-    return TrainedRun(
-        directory,
-        load_recipe(directory / "recipe.yaml"),
-        PairCorpus.open(directory / "data"),
-        TextFrontend.load(
-            directory / "frontend", json.loads((directory / "frontend" / "settings.json").read_text("utf-8"))
-        ),
+    corpus, frontend, _, _ = open_prepared(directory)
+    return TrainedRun(directory, load_recipe(directory / "recipe.yaml"), corpus, frontend)
+
+
+def open_prepared(directory: Path) -> Prepared:
+    """Open the data that a run has prepared."""
+    data = directory / "data"
+    return Prepared(
+        PairCorpus.open(data),
+        _open_frontend(directory / "frontend"),
+        TokenFile(data / "query_tokens"),
+        TokenFile(data / "document_tokens"),
     )
+
+
+def _open_frontend(folder: Path) -> TextFrontend:
+    return TextFrontend.load(folder, json.loads((folder / "settings.json").read_text("utf-8")))
 
 
 def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: Stages = silent) -> TrainedRun:
@@ -120,7 +147,11 @@ def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> 
     document_tokens = _tokens(
         corpus.texts, corpus.document_texts, "document", frontend, data / "document_tokens", stages
     )
-    if not (directory / "fit.json").is_file():
+    if (directory / "fit.json").is_file():
+        return
+    if recipe.train.devices > 1:
+        fit_in_processes(recipe, directory, resume=resume, stages=stages)
+    else:
         fit(recipe, corpus, frontend, query_tokens, document_tokens, directory, resume=resume, stages=stages)
 
 
@@ -153,7 +184,7 @@ def _frontend(recipe: Recipe, corpus: PairCorpus, directory: Path, stages: Stage
                 yield text
 
         _write(settings, json.dumps(build_frontend(recipe, counted()).save(folder), indent=1))
-    return TextFrontend.load(folder, json.loads(settings.read_text("utf-8")))
+    return _open_frontend(folder)
 
 
 def _tokens(

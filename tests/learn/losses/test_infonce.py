@@ -784,3 +784,17 @@ def test_an_error_says_what_is_wrong(words: str, batch: tuple[Any, ...], options
 def test_an_error_of_shapes_says_what_they_should_fit() -> None:
     with pytest.raises(ValueError, match="with 3 anchors and 4 candidates of 2 dimensions"):
         info_nce(A, C, P[:2], temperature=0.1)
+
+
+def test_a_place_beyond_the_candidates_and_an_unknown_setting_are_refused() -> None:
+    anchors, candidates = drawn(2, 3), drawn(2, 3, seed=1)
+    places = torch.arange(2)
+    for settings, named in (
+        ({"positive": places + 1}, "positive has place 2, but the last candidate is 1"),
+        ({"positive": places, "itself": places + 4}, "itself has place 5"),
+        ({"positive": places, "several": "all"}, "several is 'all'"),
+        ({"positive": places, "similarity": "cos"}, "similarity is 'cos'"),
+        ({"positive": places, "hardness": float("nan")}, "hardness is nan"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            info_nce(anchors, candidates, temperature=0.1, **settings)

@@ -1,4 +1,4 @@
-"""What shares a batch. A batch is a pure function of (seed, step, rank), so a resumed run sees what an unbroken one would."""
+"""What shares a batch: a pure function of seed and step, so a resumed run sees what an unbroken one would, on any number of ranks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -37,6 +38,12 @@ class Tokens(NamedTuple):
         flat = np.concatenate(filled).astype(np.int64) if filled else np.zeros(0, np.int64)
         return cls(torch.from_numpy(flat), torch.tensor([len(t) for t in filled], dtype=torch.int64))
 
+    def split(self, bounds: Sequence[int]) -> list[Tokens]:
+        """The texts before, between and after `bounds`."""
+        starts = F.pad(self.lengths.cumsum(0), (1, 0))[list(bounds)].tolist()
+        parts = zip(self.ids.tensor_split(starts), self.lengths.tensor_split(list(bounds)), strict=True)
+        return [Tokens(*part) for part in parts]
+
 
 class PairBatch(NamedTuple):
     """What a dual encoder needs for one step.
@@ -47,7 +54,8 @@ class PairBatch(NamedTuple):
         negatives: m explicit negatives of any of the anchors; m may be 0.
         query_ids: (n,) equal for anchors that hang together: the positive of one is no negative for the other.
         document_ids: (n + m,) equal for equal texts: documents, then negatives.
-        positive_ids: (n, p) ids of all in the batch that is positive to each anchor, filled up with -1.
+        positive_ids: (n, p) ids of all in the batch, that of all ranks, that is positive to each anchor, filled up with -1.
+        rows: (n,) the number in the corpus of the query that each anchor is; -1 for spans, which have none.
     """
 
     queries: Tokens
@@ -56,13 +64,61 @@ class PairBatch(NamedTuple):
     query_ids: Tensor
     document_ids: Tensor
     positive_ids: Tensor
+    rows: Tensor
+
+    def split(self, size: int) -> list[PairBatch]:
+        """The batch in parts of at most `size` anchors, as even as can be; each takes its share of the negatives.
+
+        What `embed` makes of the parts, joined field by field, is what it makes of the whole.
+        """
+        n, m = len(self.query_ids), len(self.negatives.lengths)
+        count = -(-n // size)
+        if count <= 1:
+            return [self]
+        anchors = [n * i // count for i in range(1, count)]
+        others = [m * i // count for i in range(1, count)]
+        own, negative_ids = self.document_ids.tensor_split([n])
+        document_ids = zip(own.tensor_split(anchors), negative_ids.tensor_split(others), strict=True)
+        parts = zip(
+            self.queries.split(anchors),
+            self.documents.split(anchors),
+            self.negatives.split(others),
+            self.query_ids.tensor_split(anchors),
+            map(torch.cat, document_ids),
+            self.positive_ids.tensor_split(anchors),
+            self.rows.tensor_split(anchors),
+            strict=True,
+        )
+        return [PairBatch(*part) for part in parts]
+
+
+class Share(NamedTuple):
+    """What one rank takes of one batch: every `world`-th of its rows.
+
+    Attributes:
+        step: of the run.
+        rows: training rows of the whole batch.
+        rank: of `world` ranks.
+        world: how many ranks there are.
+    """
+
+    step: int
+    rows: Ints
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def own(self) -> Ints:
+        """The rows of this rank."""
+        return self.rows[self.rank :: self.world]
 
 
 @dataclass(frozen=True)
 class PairDataset(Dataset[PairBatch]):
     """Training rows by number: the training queries first, then the documents to draw spans from.
 
-    An index is `(step, rank, rows)`; the item is the whole batch of these rows.
+    An index is a `Share`; the item is that share as a batch. What is drawn at random is drawn for the whole batch, so that all
+    ranks together hold what one would, and each knows the positives of its anchors among what the others hold.
     """
 
     corpus: PairCorpus
@@ -134,68 +190,93 @@ class PairDataset(Dataset[PairBatch]):
     def __len__(self) -> int:
         return len(self.train_queries) + len(self.corpus.span_documents)
 
-    def __getitem__(self, index: tuple[int, int, Ints]) -> PairBatch:
-        step, rank, rows = index
-        rng = np.random.default_rng([self.seed, 1, step, rank])
-        queries, documents, query_ids, document_ids, positives, negatives = [], [], [], [], [], []
-        for row in rows:
+    def __getitem__(self, index: Share) -> PairBatch:
+        step, rows, rank, world = index
+        rng = np.random.default_rng([self.seed, 1, step])
+        all_documents, all_negatives = self._drawn(rows, rng)
+        span_draws = rng.random((len(rows), 3))[rank::world] if self.spans else None
+        drawn, given = all_documents[rank::world], all_negatives[rank::world]
+        negatives = given[given >= 0]
+        queries, documents, query_ids, positives, numbers = [], [], [], [], []
+        for place, (row, document) in enumerate(zip(index.own, drawn, strict=True)):
             if row < len(self.train_queries):
                 query = int(self.train_queries[row])
-                own = self.corpus.positives_of(query)
-                document = int(own[rng.integers(len(own))])
                 queries.append(self.query_tokens[query])
-                documents.append(self.document_tokens[document])
+                documents.append(self.document_tokens[int(document)])
                 query_ids.append(int(self.corpus.component[query]))
-                positives.append(own)
-                given = self.corpus.negatives_of(query)
-                if len(given):
-                    negatives.append(int(given[rng.integers(len(given))]))
+                positives.append(self.corpus.positives_of(query))
+                numbers.append(query)
             else:
-                place = row - len(self.train_queries)
-                document = int(self.corpus.span_documents[place])
-                span, rest = self._span(self.document_tokens[document], rng)
+                assert span_draws is not None
+                span, rest = self._span(self.document_tokens[int(document)], span_draws[place])
                 queries.append(span)
                 documents.append(rest)
-                query_ids.append(int(self.corpus.span_component[place]))
+                query_ids.append(int(self.corpus.span_component[row - len(self.train_queries)]))
                 positives.append(np.array([document]))
-            document_ids.append(document)
-        here = np.array(document_ids + negatives)
-        positives = [own if len(own) == 1 else own[np.isin(own, here)] for own in positives]
+                numbers.append(-1)
+        anywhere = np.zeros(len(self.document_tokens), bool)
+        anywhere[all_documents] = anywhere[all_negatives[all_negatives >= 0]] = True
+        positives = [own if len(own) == 1 else own[anywhere[own]] for own in positives]
         padded = np.full((len(positives), max(len(p) for p in positives)), -1, np.int64)
         for i, own in enumerate(positives):
             padded[i, : len(own)] = own
         return PairBatch(
             Tokens.of(queries, self.empty_token),
             Tokens.of(documents, self.empty_token),
-            Tokens.of([self.document_tokens[d] for d in negatives], self.empty_token),
+            Tokens.of([self.document_tokens[int(d)] for d in negatives], self.empty_token),
             torch.tensor(query_ids),
-            torch.from_numpy(here),
+            torch.from_numpy(np.concatenate([drawn, negatives])),
             torch.from_numpy(padded),
+            torch.tensor(numbers),
         )
 
+    def _drawn(self, rows: Ints, rng: np.random.Generator) -> tuple[Ints, Ints]:
+        """For each row one of its documents and one of its explicit negatives, -1 where it has none."""
+        documents, negatives = (np.full(len(rows), -1, np.int64) for _ in range(2))
+        fixed = rows < len(self.train_queries)
+        queries = self.train_queries[rows[fixed]]
+        corpus = self.corpus
+        documents[fixed] = _one_of_each(corpus.positives, corpus.positive_starts, queries, rng.random(len(queries)))
+        negatives[fixed] = _one_of_each(corpus.negatives, corpus.negative_starts, queries, rng.random(len(queries)))
+        documents[~fixed] = corpus.span_documents[rows[~fixed] - len(self.train_queries)]
+        return documents, negatives
+
     def _span(
-        self, tokens: npt.NDArray[np.int32], rng: np.random.Generator
+        self, tokens: npt.NDArray[np.int32], draws: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-        """A span of a document with what stands around a query, and the document without it (or whole)."""
+        """A span of a document with what stands around a query, and the document without it (or whole).
+
+        `draws` (3,) in [0, 1) say how long it is, where it starts, and whether the document stays whole.
+        """
         assert self.spans is not None
         before, after = self.document_frame
         same = before[: len(tokens)] == tokens[: len(before)]
         first, last = int(np.cumprod(same).sum()), len(tokens) - len(after)
         room = self.max_query_tokens - sum(map(len, self.query_frame))
         longest = max(1, min(self.spans.max_tokens, room, (last - first) // 2))
-        length = int(rng.integers(min(self.spans.min_tokens, longest), longest + 1))
-        start = first + int(rng.integers(0, max(1, last - first - length + 1)))
+        shortest = min(self.spans.min_tokens, longest)
+        length = shortest + int(draws[0] * (longest + 1 - shortest))
+        start = first + int(draws[1] * max(1, last - first - length + 1))
         end = min(start + length, last)
-        stays = rng.random() < self.spans.keep
+        stays = draws[2] < self.spans.keep
         query = np.concatenate([self.query_frame[0], tokens[start:end], self.query_frame[1]])
         return query, tokens if stays else np.concatenate([tokens[:start], tokens[end:]])
 
 
-class StepSampler(Sampler[tuple[int, int, Ints]]):
-    """Yields `(step, rank, rows)` from `start` to `total_steps`.
+def _one_of_each(members: Ints, starts: Ints, owners: Ints, draws: npt.NDArray[np.float64]) -> Ints:
+    """One member of each owner, by a draw in [0, 1); -1 where it has none. Those of owner i are `members[starts[i]:starts[i + 1]]`."""
+    first, count = starts[owners], starts[owners + 1] - starts[owners]
+    taken = np.full(len(owners), -1, np.int64)
+    some = count > 0
+    taken[some] = members[(first + (draws * count).astype(np.int64))[some]]
+    return taken
 
-    Every epoch is a permutation drawn from (seed, epoch); rank r of w takes every w-th row of the step's batch. The last
-    incomplete batch of an epoch is left out: its pairs come up elsewhere in the next permutation.
+
+class StepSampler(Sampler[Share]):
+    """Yields the `Share` of a rank in every step from `start` to `total_steps`.
+
+    Every epoch is a permutation drawn from (seed, epoch). The last incomplete batch of an epoch is left out: its pairs come
+    up elsewhere in the next permutation.
     """
 
     def __init__(
@@ -213,11 +294,11 @@ class StepSampler(Sampler[tuple[int, int, Ints]]):
         """All steps of the run, also those before `start`: the loop counts from zero when it resumes."""
         return self.total_steps
 
-    def __iter__(self) -> Iterator[tuple[int, int, Ints]]:
+    def __iter__(self) -> Iterator[Share]:
         epoch, order = -1, np.zeros(0, np.int64)
         for step in range(self.start, self.total_steps):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
                 order = np.random.default_rng([self.seed, 0, epoch]).permutation(self.rows)
             first = (step % self.steps_per_epoch) * self.batch_size
-            yield step, self.rank, order[first : first + self.batch_size][self.rank :: self.world]
+            yield Share(step, order[first : first + self.batch_size], self.rank, self.world)

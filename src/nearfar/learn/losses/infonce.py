@@ -50,7 +50,8 @@ def info_nce(
         positive: the place of the positive among the candidates, (n,) int64, or of several, (n, p), filled up with -1; or
             a `Match` of labels (n,) and (m,), whose equal pairs are positive. Anchors without a positive do not count.
         temperature: divides the similarities; a float or a scalar tensor (then it gets a gradient).
-        itself: (n,) int64, the place of the candidate that is the anchor itself, -1 for none: neither positive nor negative.
+        itself: (n,) int64, the place of the candidate that is the anchor itself, -1 for none: no negative, and by
+            label no positive.
         ignored: pairs that do not count (duplicates, other positives of the same owner), unless they are positive.
         negatives: further negatives without gradient (queue, memory bank); they do not look for anchors themselves.
         margin: a candidate whose similarity is more than `margin` above the mean of the anchor's positives is suspected to
@@ -68,8 +69,8 @@ def info_nce(
 
     Returns:
         Scalar loss, at least float32. Vectors in half precision are brought to float32 first, but on a GPU with Triton
-        bfloat16 stays bfloat16 in the matrix products, with everything after them in float32. 0 where no anchor has a
-        negative left.
+        bfloat16 stays bfloat16 in the matrix products, with everything after them in float32. An anchor with one positive and no
+        negative left has loss 0.
 
     Raises:
         ValueError: shapes that do not fit, a setting out of range, or no anchor with a positive.
@@ -152,7 +153,11 @@ def _check_settings(
 ) -> None:
     if not 0 <= debias < 1:
         raise ValueError(f"debias is {debias}, and must be in [0, 1)")
-    if hardness < 0:
+    if several not in ("mean", "apart", "any"):
+        raise ValueError(f"several is {several!r}: choose 'mean', 'apart' or 'any'")
+    if similarity not in ("cosine", "dot"):
+        raise ValueError(f"similarity is {similarity!r}: choose 'cosine' or 'dot'")
+    if not hardness >= 0:
         raise ValueError(f"hardness is {hardness}, and must not be negative")
     if debias and similarity == "dot":
         raise ValueError("debias needs similarity='cosine': a dot product has no lowest value")
@@ -197,6 +202,10 @@ def _check_shapes(
         expect("negatives.vectors", more.vectors, (len(more.vectors), d))
         for match in more.ignored:
             expect_match("negatives.ignored", match, len(more.vectors))
+    places = {"itself": itself, "positive": None if isinstance(positive, Match) else positive}
+    for name, tensor in places.items():
+        if tensor is not None and tensor.numel() and int(tensor.max()) >= m:
+            wrong.append(f"{name} has place {int(tensor.max())}, but the last candidate is {m - 1}")
     if not n or not m:
         wrong.append("neither anchors nor candidates may be empty")
     if wrong:

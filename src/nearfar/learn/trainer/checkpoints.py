@@ -70,9 +70,11 @@ class Checkpoints(Checkpoint):
         step = trainer.global_step
         if self.validate_every and step % self.validate_every == 0:
             return
-        if step % self.every == 0 or self._stop.is_set():
+        asked = self._asked_to_leave(trainer)
+        if asked or step % self.every == 0:
             _save(trainer, self.last)
-        self._leave_if_asked(step)
+        if asked:
+            _leave(step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save a validated step, and keep it apart if it is the best so far."""
@@ -83,7 +85,8 @@ class Checkpoints(Checkpoint):
             self.best_value, self.best_step = value, trainer.global_step
             _save(trainer, self.best)
         _save(trainer, self.last)
-        self._leave_if_asked(trainer.global_step)
+        if self._asked_to_leave(trainer):
+            _leave(trainer.global_step)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save where the run ended; where nothing says otherwise that is also the best."""
@@ -92,16 +95,24 @@ class Checkpoints(Checkpoint):
             self.best_step = trainer.global_step
             _save(trainer, self.best)
 
-    def _leave_if_asked(self, step: int) -> None:
-        if self._stop.is_set():
-            raise InterruptedRunError(f"stopped after step {step}; the state is saved")
+    def _asked_to_leave(self, trainer: L.Trainer) -> bool:
+        """Whether any rank was asked to stop; all of them learn it after the same step."""
+        return bool(trainer.strategy.reduce_boolean_decision(self._stop.is_set(), all=False))
+
+
+def _leave(step: int) -> None:
+    raise InterruptedRunError(f"stopped after step {step}; the state is saved")
 
 
 def _save(trainer: L.Trainer, path: Path) -> None:
+    """Called by every rank; the first one writes, and no rank goes on before the file is in its place."""
     part = path.with_name(f"{path.name}.part")
     try:
         trainer.save_checkpoint(part)
-        part.replace(path)
+        if trainer.is_global_zero:
+            part.replace(path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        if trainer.is_global_zero:
+            part.unlink(missing_ok=True)
         raise
+    trainer.strategy.barrier()

@@ -30,13 +30,15 @@ from nearfar.learn.data.textfile import TokenFile
 from nearfar.learn.methods.dual_encoder import DualEncoder
 from nearfar.learn.model import build_method
 from nearfar.learn.reason import first_line
+from nearfar.learn.trainer.caching import batch_statistics
 from nearfar.learn.trainer.checkpoints import Checkpoints
 from nearfar.learn.trainer.module import ContrastiveModule
+from nearfar.learn.trainer.strategy import Rank, RanksStrategy
 from nearfar.learn.trainer.ticks import ProgressTicks
 from nearfar.learn.trainer.validation import PairRetrieval
 from nearfar.progress import Stages, silent
 from nearfar.recipe.data import SpansPairing
-from nearfar.recipe.schema import Recipe
+from nearfar.recipe.schema import Recipe, Training
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*logging interval.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # What is logged is the same on all ranks, or logged by the first for all.
+        warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
         try:
             yield
         finally:
@@ -131,6 +135,7 @@ def fit(
     *,
     resume: bool = False,
     stages: Stages = silent,
+    rank: Rank | None = None,
 ) -> FitResult:
     """Train the method of a recipe and leave `checkpoints/best.ckpt` in `directory`.
 
@@ -143,6 +148,7 @@ def fit(
         directory: the run directory.
         resume: go on from `checkpoints/last.ckpt` where there is one.
         stages: told how far it is.
+        rank: which of `train.devices` processes this is; None for one that does it all. See `fit_in_processes`.
 
     Returns:
         How it ended.
@@ -150,11 +156,13 @@ def fit(
     Raises:
         DataError: where fewer than two training pairs are left.
         InterruptedRunError: after Ctrl-C or SIGTERM; the state is saved.
-        RunError: where the weights became NaN, a checkpoint cannot be read, or the accelerator is not there.
+        RunError: where the weights became NaN, a checkpoint cannot be read, the accelerator is not there, or `train.chunk`
+            or `train.devices` would not give the gradient of the whole batch.
     """
     started = time.perf_counter()
     training = recipe.train
-    torch.set_num_threads(training.threads or os.cpu_count() or 1)
+    is_first = rank is None or rank.number == 0
+    torch.set_num_threads(threads_each(training))
     spans = next((p for p in recipe.data.pairings if isinstance(p, SpansPairing)), None)
     dataset = PairDataset.of(
         corpus,
@@ -170,6 +178,7 @@ def fit(
     steps = planned_steps(recipe, len(dataset))
     share = document_share(document_tokens, frontend.vocab_size, corpus.training_documents())
     method = build_method(recipe, frontend, share)
+    _check_shared_out(training, len(dataset), method)
     validates = bool((corpus.side == VALIDATION).any())
     validation = PairRetrieval(corpus, query_tokens, document_tokens, frontend, seed=recipe.seed) if validates else None
     validate_every = min(steps, training.validate_every or max(1, steps // 10)) if validates else None
@@ -187,7 +196,8 @@ def fit(
         try:
             trainer = L.Trainer(
                 accelerator=training.accelerator,
-                devices=1,
+                devices=rank.world if rank is not None else 1,
+                strategy=RanksStrategy(rank) if rank is not None else "auto",
                 precision=training.precision,
                 max_steps=steps,
                 max_epochs=1,
@@ -205,10 +215,12 @@ def fit(
                 detect_anomaly=False,
                 default_root_dir=directory,
             )
-        except MisconfigurationException as error:
+        except (MisconfigurationException, ValueError) as error:
+            several = f"train.devices {training.devices}, " if rank is not None else ""
+            mend = "cpu" if rank is not None else "auto or cpu"
             raise RunError(
-                f"train.accelerator is {training.accelerator}, train.precision {training.precision}, which does not work "
-                f"here: {first_line(error)} Set train.accelerator to auto or cpu, and train.precision to 32-true. "
+                f"train.accelerator is {training.accelerator}, {several}train.precision {training.precision}, which does "
+                f"not work here: {first_line(error)} Set train.accelerator to {mend}, and train.precision to 32-true. "
                 "(A run that has begun keeps its recipe: begin another.)"
             ) from error
         last = checkpoints.last if resume and checkpoints.last.exists() else None
@@ -231,8 +243,33 @@ def fit(
         best_value=checkpoints.best_value if validates and metric else None,
         seconds=time.perf_counter() - started,
     )
-    (directory / "fit.json").write_text(json.dumps(asdict(result), indent=1), "utf-8")
+    if is_first:
+        (directory / "fit.json").write_text(json.dumps(asdict(result), indent=1), "utf-8")
     return result
+
+
+def threads_each(training: Training) -> int:
+    """CPU threads of each process."""
+    return max(1, (training.threads or os.cpu_count() or 1) // training.devices)
+
+
+def _check_shared_out(training: Training, rows: int, method: DualEncoder) -> None:
+    """Refuse a batch that cannot be shared out among the processes, or embedded in parts."""
+    batch_size = min(training.batch_size, rows)
+    if batch_size < training.devices:
+        raise RunError(
+            f"train.devices is {training.devices}, but a batch has only {batch_size} pairs (train.batch_size is "
+            f"{training.batch_size}, and there are {rows} pairs to train on), so some would have nothing to do: lower train.devices"
+        )
+    in_chunks = training.chunk is not None and training.chunk < -(-batch_size // training.devices)
+    layer = batch_statistics(method) if in_chunks or training.devices > 1 else None
+    if layer is not None:
+        key, value = ("train.chunk", training.chunk) if in_chunks else ("train.devices", training.devices)
+        raise RunError(
+            f"{key} is {value}, but the encoder has {layer}, which normalises by the other items that go through it at the "
+            "same time: in parts, the batch would have another gradient than as a whole. Replace it by GroupNorm, freeze it "
+            f"with eval(), or leave {key} out."
+        )
 
 
 def _check_readable(checkpoint: Path) -> None:

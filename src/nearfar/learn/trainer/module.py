@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from nearfar.learn.data.batches import PairBatch
-from nearfar.learn.methods.dual_encoder import DualEncoder
+from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
+from nearfar.learn.negatives.ranks import average_gradients, gathered
+from nearfar.learn.trainer.caching import Cached, embed_by_chunks
 from nearfar.recipe.schema import Training
 
 
@@ -22,7 +24,7 @@ class Validation(Protocol):
 
 
 class ContrastiveModule(L.LightningModule):
-    """Runs the two steps of a method and logs what comes of it.
+    """Runs the two steps of a method, over all ranks, and logs what comes of it.
 
     Args:
         method: `embed` and `loss`.
@@ -41,23 +43,42 @@ class ContrastiveModule(L.LightningModule):
         self.total_steps = total_steps
         self.validation = validation
         self.seed = seed
+        self._cached: Cached[PairBatch, Embedded] | None = None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Make the randomness of this step a function of (seed, step, rank) alone."""
         torch.manual_seed(self.seed * 1_000_003 + self.global_step * 1_009 + self.global_rank)
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
-        """One loss."""
-        loss = self.method.loss(self.method.embed(batch))
+        """One loss, that of the whole batch: of all chunks and all ranks."""
+        embedded = gathered(self._embedded(batch))
+        loss = self.method.loss(embedded)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch.query_ids))
         if self.method.log_temperature.requires_grad:
             self.log("temperature", self.method.temperature.detach(), batch_size=len(batch.query_ids))
         return loss
 
+    def _embedded(self, batch: PairBatch) -> Embedded:
+        """What this rank embeds: at once, or chunk by chunk; then the way back is kept for `backward`."""
+        chunks = batch.split(self.training_settings.chunk) if self.training_settings.chunk else [batch]
+        if len(chunks) == 1:
+            return self.method.embed(batch)
+        self._cached = embed_by_chunks(self.method.embed, chunks, self.device)
+        return self._cached.embedded
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """The gradient of the whole batch, the same on every rank; before it is unscaled, clipped and used."""
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if self._cached is not None:
+            self._cached.backward(self.trainer.precision_plugin.forward_context)
+            self._cached = None
+        average_gradients(self.method.parameters())
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        """Measure the held-out pairs; the batch is only a signal that it is time to."""
+        """Measure the held-out pairs, on the first rank; the batch is only a signal that it is time to."""
         assert self.validation is not None
-        for name, value in self.validation.measure(self.method).items():
+        figures = self.validation.measure(self.method) if self.trainer.is_global_zero else {}
+        for name, value in self.trainer.strategy.broadcast(figures).items():
             self.log(f"validation/{name}", value, prog_bar=name == "ndcg_at_10", batch_size=1)
 
     def configure_optimizers(self) -> Any:
