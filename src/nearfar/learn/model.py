@@ -95,7 +95,7 @@ def build_method(recipe: Recipe, frontend: TextFrontend, document_share: npt.NDA
     for prefix in recipe.method.matryoshka:
         if prefix > query_tower.dim:
             raise RunError(f"method.matryoshka has {prefix}, but the encoder gives only {query_tower.dim} dimensions")
-    return DualEncoder(query_tower, document_tower, recipe.method)
+    return DualEncoder(query_tower, document_tower, recipe.method, recipe.negatives)
 
 
 class TorchEmbedder:

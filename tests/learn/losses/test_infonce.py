@@ -789,7 +789,7 @@ def test_an_error_of_shapes_says_what_they_should_fit() -> None:
 def test_a_place_beyond_the_candidates_and_an_unknown_setting_are_refused() -> None:
     anchors, candidates = drawn(2, 3), drawn(2, 3, seed=1)
     places = torch.arange(2)
-    for settings, named in (
+    for options, named in (
         ({"positive": places + 1}, "positive has place 2, but the last candidate is 1"),
         ({"positive": places, "itself": places + 4}, "itself has place 5"),
         ({"positive": places, "several": "all"}, "several is 'all'"),
@@ -797,4 +797,4 @@ def test_a_place_beyond_the_candidates_and_an_unknown_setting_are_refused() -> N
         ({"positive": places, "hardness": float("nan")}, "hardness is nan"),
     ):
         with pytest.raises(ValueError, match=named):
-            info_nce(anchors, candidates, temperature=0.1, **settings)
+            info_nce(anchors, candidates, temperature=0.1, **options)

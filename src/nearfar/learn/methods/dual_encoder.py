@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 from nearfar.embedder import Side
 from nearfar.learn.data.batches import PairBatch, Tokens
 from nearfar.learn.encoders import TextEncoder
-from nearfar.learn.losses import Match, info_nce
+from nearfar.learn.losses import Match, Negatives, info_nce
+from nearfar.recipe.negatives import Negatives as NegativeSettings
 from nearfar.recipe.schema import DualEncoder as DualEncoderSettings
 
+_NO_RULES = NegativeSettings()
 _COLDEST, _HOTTEST = 0.005, 1.0  # a learned temperature is kept between these, as CLIP keeps its own above 0.01
 
 
@@ -28,6 +31,7 @@ class Embedded(NamedTuple):
         document_ids: (n,) equal for equal texts.
         negative_ids: (m,) likewise.
         positive_ids: (n, p) ids of all in the batch that is positive to each query, filled up with -1.
+        rows: (n,) the number in the corpus of each query; -1 for spans, which have none.
     """
 
     queries: Tensor
@@ -37,6 +41,7 @@ class Embedded(NamedTuple):
     document_ids: Tensor
     negative_ids: Tensor
     positive_ids: Tensor
+    rows: Tensor
 
 
 class DualEncoder(nn.Module):
@@ -46,10 +51,18 @@ class DualEncoder(nn.Module):
         query_tower: embeds queries.
         document_tower: embeds documents; the same object for a shared tower.
         settings: temperature and Matryoshka prefixes.
+        rules: margin, debiasing and hardness.
     """
 
-    def __init__(self, query_tower: TextEncoder, document_tower: TextEncoder, settings: DualEncoderSettings) -> None:
+    def __init__(
+        self,
+        query_tower: TextEncoder,
+        document_tower: TextEncoder,
+        settings: DualEncoderSettings,
+        rules: NegativeSettings = _NO_RULES,
+    ) -> None:
         super().__init__()
+        self.rules = rules
         self.query_tower = query_tower
         self.document_tower = document_tower
         self.dims = sorted({query_tower.dim, *settings.matryoshka}, reverse=True)
@@ -77,10 +90,16 @@ class DualEncoder(nn.Module):
             batch.document_ids[:n],
             batch.document_ids[n:],
             batch.positive_ids,
+            batch.rows,
         )
 
-    def loss(self, embedded: Embedded) -> Tensor:
-        """Step two: InfoNCE in both directions, averaged over the Matryoshka prefixes."""
+    def loss(self, embedded: Embedded, further: Sequence[Negatives] = ()) -> Tensor:
+        """Step two: InfoNCE in both directions, averaged over the Matryoshka prefixes.
+
+        Args:
+            embedded: the batch.
+            further: documents that are negatives of the queries besides, full width.
+        """
         queries, candidates = embedded.queries, torch.cat([embedded.documents, embedded.negatives])
         own = torch.arange(len(queries), device=queries.device)
         # A candidate that is also positive to the anchor, or belongs to an anchor that hangs together with it, is no negative.
@@ -97,6 +116,10 @@ class DualEncoder(nn.Module):
                 own,
                 temperature=self.temperature,
                 ignored=ignored,
+                negatives=[more._replace(vectors=more.vectors[:, :dim]) for more in further],
+                margin=self.rules.margin,
+                debias=self.rules.debias,
+                hardness=self.rules.hardness,
                 symmetric=True,
             )
             for dim in self.dims

@@ -53,21 +53,32 @@ class MinedNegatives(nn.Module):
         self.table.copy_(torch.from_numpy(documents))
         self.made_at.fill_(step)
 
-    def drawn(self, rows: Ints, step: int, rank: int = 0) -> Ints:
-        """Different negatives for some queries, given the table a pure function of (seed, step, rank).
+    def drawn(self, rows: Ints, step: int) -> Ints:
+        """Different negatives for some queries; for each, given the table, a pure function of (seed, step, query).
+
+        So it does not matter which rank asks.
 
         Args:
             rows: (n,) numbers of queries; -1 for an anchor that has none in the table.
             step: of the batch; before `begins` there are no negatives.
-            rank: whose rows these are; 0 also where they are those of all ranks together.
 
         Returns:
             (n, per_query) document numbers, filled up with -1.
         """
-        order = np.random.default_rng([self.seed, _STREAM, step, rank]).random((len(rows), self.table.shape[1]))
         if step < self.begins:
             return np.full((len(rows), self.per_query), -1, np.int64)
         held: Ints = self.table[torch.from_numpy(np.maximum(rows, 0)).to(self.table.device)].cpu().numpy()
         held = np.where(rows[:, None] < 0, -1, held)
-        first = np.argsort(np.where(held < 0, 2.0, order), axis=1)[:, : self.per_query]
+        places = np.maximum(rows, 0)[:, None] * held.shape[1] + np.arange(held.shape[1])
+        (key,) = np.random.SeedSequence([self.seed, _STREAM, step]).generate_state(1, np.uint64)
+        order = _mixed(places.astype(np.uint64) + key) >> np.uint64(1)
+        first = np.argsort(np.where(held < 0, np.uint64(2**63), order), axis=1, kind="stable")[:, : self.per_query]
         return np.take_along_axis(held, first, axis=1)
+
+
+def _mixed(numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """A random-looking permutation of the 64-bit numbers (SplitMix64: Steele et al., OOPSLA 2014, fig. 16)."""
+    numbers = numbers * np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))

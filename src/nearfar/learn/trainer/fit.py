@@ -33,6 +33,7 @@ from nearfar.learn.reason import first_line
 from nearfar.learn.trainer.caching import batch_statistics
 from nearfar.learn.trainer.checkpoints import Checkpoints
 from nearfar.learn.trainer.module import ContrastiveModule
+from nearfar.learn.trainer.negatives import PairNegatives
 from nearfar.learn.trainer.strategy import Rank, RanksStrategy
 from nearfar.learn.trainer.ticks import ProgressTicks
 from nearfar.learn.trainer.validation import PairRetrieval
@@ -191,7 +192,20 @@ def fit(
         callbacks.append(EarlyStopping(f"validation/{metric}", mode="max", patience=training.early_stop.patience))
     callbacks.append(ProgressTicks(stages, steps, metric or "ndcg_at_10"))
     attempts = len(list((directory / "logs").glob("attempt-*")))
-    module = ContrastiveModule(method, training, total_steps=steps, validation=validation, seed=recipe.seed)
+    negatives = PairNegatives(
+        recipe,
+        corpus,
+        query_tokens,
+        document_tokens,
+        frontend,
+        method,
+        total_steps=steps,
+        threads=threads_each(training),
+        stages=stages,
+    )
+    module = ContrastiveModule(
+        method, training, total_steps=steps, validation=validation, negatives=negatives, seed=recipe.seed
+    )
     with _quiet():
         try:
             trainer = L.Trainer(

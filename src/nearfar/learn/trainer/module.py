@@ -12,6 +12,7 @@ from nearfar.learn.data.batches import PairBatch
 from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
 from nearfar.learn.negatives.ranks import average_gradients, gathered
 from nearfar.learn.trainer.caching import Cached, embed_by_chunks
+from nearfar.learn.trainer.negatives import PairNegatives, for_loss
 from nearfar.recipe.schema import Training
 
 
@@ -31,18 +32,28 @@ class ContrastiveModule(L.LightningModule):
         training: the recipe's training block.
         total_steps: optimiser steps of the whole run.
         validation: measured at every validation; None where nothing is held out.
+        negatives: those from beyond the batch.
         seed: with the step and the rank it gives the state of all randomness inside a step (dropout).
     """
 
     def __init__(
-        self, method: DualEncoder, training: Training, *, total_steps: int, validation: Validation | None, seed: int
+        self,
+        method: DualEncoder,
+        training: Training,
+        *,
+        total_steps: int,
+        validation: Validation | None,
+        negatives: PairNegatives,
+        seed: int,
     ) -> None:
         super().__init__()
         self.method = method
+        self.negatives, self.sources = negatives, negatives.sources
         self.training_settings = training
         self.total_steps = total_steps
         self.validation = validation
         self.seed = seed
+        self.ledger_every = max(1, min(50, total_steps // 10))
         self._cached: Cached[PairBatch, Embedded] | None = None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
@@ -51,9 +62,14 @@ class ContrastiveModule(L.LightningModule):
 
     def training_step(self, batch: PairBatch, batch_idx: int) -> Tensor:
         """One loss, that of the whole batch: of all chunks and all ranks."""
-        embedded = gathered(self._embedded(batch))
-        loss = self.method.loss(embedded)
+        step = self.global_step
+        batch = self.negatives.before(batch, step)
+        embedded, sources = self.negatives.given(gathered(self._embedded(batch)), step)
+        loss = self.method.loss(embedded, for_loss(embedded, sources))
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch.query_ids))
+        if step % self.ledger_every == 0:
+            self.log_dict(self.negatives.ledger(embedded, sources), batch_size=len(batch.query_ids))
+        self.negatives.remember(batch, embedded, step)
         if self.method.log_temperature.requires_grad:
             self.log("temperature", self.method.temperature.detach(), batch_size=len(batch.query_ids))
         return loss
