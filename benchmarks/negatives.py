@@ -35,9 +35,9 @@ from nearfar.errors import DataError
 from nearfar.evaluate import Interval, measure, rank_dense
 from nearfar.learn.data.split import TEST
 from nearfar.learn.heldout import retrieval_task
-from nearfar.learn.run import open_run, train_run
+from nearfar.learn.run import open_run, prepare_run, train_run
 from nearfar.progress import Stages
-from nearfar.recipe import load_recipe
+from nearfar.recipe import dump_recipe, load_recipe
 from nearfar.sources import DocstringsSource
 from tools.results import Figures, arguments, figure, report
 
@@ -88,7 +88,7 @@ def main() -> int:
     parser = arguments(__doc__ or "")
     parser.add_argument("--only", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="these variants; plain is always there")  # fmt: skip
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train", type=Path, help=parser.description and "train the prepared run there; for the children of this program")  # fmt: skip
+    parser.add_argument("--train", type=Path, help="train the prepared run there; for the children of this program")
     options = parser.parse_args()
     if options.train:
         return train_prepared(options.train)
@@ -139,21 +139,13 @@ def trainings(
 
 def prepare(folder: Path, plain: Path, overrides: list[str]) -> None:
     """A run directory with its recipe and data, ready to be trained; the data is read once for each seed."""
-    from nearfar.recipe import dump_recipe
-
     if folder.exists():
         shutil.rmtree(folder)
+    folder.mkdir()
     recipe = load_recipe(RECIPE, overrides=overrides)
     if folder == plain:
-        stop_before_training = recipe.model_copy(
-            update={"train": recipe.train.model_copy(update={"epochs": 1e-9, "early_stop": None})}
-        )
-        train_run(stop_before_training, folder)
-        for part in ("checkpoints", "logs"):
-            shutil.rmtree(folder / part, ignore_errors=True)
-        (folder / "fit.json").unlink()
+        prepare_run(recipe, folder)
     else:
-        folder.mkdir()
         for part in ("data", "frontend"):
             shutil.copytree(plain / part, folder / part)
     (folder / "recipe.yaml").write_text(dump_recipe(recipe), "utf-8")
@@ -175,7 +167,7 @@ def in_a_process_of_its_own(folder: Path) -> Trained:
     task = retrieval_task(run.corpus, TEST, max_queries=everything, max_documents=everything, seed=run.recipe.seed)
     if task is None:
         raise DataError(f"{folder}: the run held out no test pairs, so there is nothing to measure")
-    scores = measure(rank_dense(run.embedder(), task), task, resamples=0)
+    scores = measure(rank_dense(run.embedder(), task), task, resamples=1)
     seconds = json.loads((folder / "fit.json").read_text("utf-8"))["seconds"]
     return Trained(scores.per_query["ndcg_at_10"], seconds, peak)
 

@@ -17,6 +17,7 @@ from nearfar.edge import Encoder, SearchIndex
 from nearfar.errors import BundleError, DataError, NearfarError, RecipeError, RunError
 from nearfar.progress import Tick
 from nearfar.recipe import dump_recipe
+from nearfar.recipe.provenance import in_words, policy_of
 from nearfar.sources import Document
 
 pytestmark = pytest.mark.recipe
@@ -114,6 +115,8 @@ def test_the_manifest_says_where_the_bundle_comes_from(run: road.Run, bundle: Bu
     assert counts["training_pairs"] + counts["validation_pairs"] + counts["test_pairs"] == counts["queries"] <= 600
     assert min(counts["validation_pairs"], counts["test_pairs"]) > 0
     assert {"python", "torch", "onnxruntime"} <= set(manifest.provenance.versions)
+    assert manifest.provenance.negative_policy == policy_of(recipe)
+    assert (manifest.provenance.negatives, manifest.provenance.mining) == in_words(policy_of(recipe))
     assert manifest.fusion is not None
     assert manifest.fusion.queries > 0
     card = bundle.read("card.md").decode()

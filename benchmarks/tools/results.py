@@ -16,7 +16,17 @@ from nearfar.evaluate import Interval
 Figures = dict[str, dict[str, float | str | None]]
 """Key in snake_case -> value, low, high, unit; low and high are None where there is no interval."""
 
-_VERSIONS = ("nearfar", "onnxruntime", "faiss-cpu", "torch", "sentence-transformers")
+_VERSIONS = (
+    "nearfar",
+    "onnxruntime",
+    "faiss-cpu",
+    "torch",
+    "triton",
+    "sentence-transformers",
+    "lightly",
+    "pytorch-metric-learning",
+    "siglip-kernel",
+)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import pytest
 from nearfar.errors import RecipeError
 from nearfar.recipe import Recipe, dump_recipe, parse_recipe, summarise
 from nearfar.recipe.negatives import Bank, Mined, Negatives, Queue
-from nearfar.recipe.provenance import policy_of
+from nearfar.recipe.provenance import in_words, policy_of
 
 GOOD = """\
 name: pairs
@@ -133,3 +133,27 @@ def test_the_manifest_says_all_of_it_in_plain_values() -> None:
     assert "more similar to the query than its positive by more than 0.1 (cosine)" in policy["ignored"]
     assert (policy["margin"], policy["debias"], policy["hardness"]) == (0.1, 0.0, 0.5)
     assert policy_of(read())["mining"] is None
+
+
+def test_the_policy_in_words_names_every_source_and_rule() -> None:
+    negatives, mining = in_words(policy_of(read(EVERYTHING)))
+    for said in (
+        "batch (pairs",
+        "queue (embedded by",
+        "bank (",
+        "mined (per query",
+        "hardness 0.",
+        "never counted: ",
+    ):
+        assert said in negatives
+    assert mining.startswith("by model (depth ")
+    assert "left out: positives of the query" in mining
+    assert "None" not in negatives + mining
+    assert "debias" not in negatives
+
+
+def test_the_policy_of_a_plain_run_in_words_is_the_batch_and_no_mining() -> None:
+    negatives, mining = in_words(policy_of(read()))
+    assert negatives.startswith("batch (pairs ")
+    assert "queue" not in negatives
+    assert mining == "none"

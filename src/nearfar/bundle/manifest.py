@@ -82,7 +82,10 @@ class Provenance(_Part):
     augmentations: tuple[JsonValue, ...] = ()
     sampler: str = ""
     negatives: str = ""
+    """Where negatives came from, in words; `mining` likewise."""
     mining: str = ""
+    negative_policy: dict[str, JsonValue] = {}
+    """The same for machines: sources with their numbers, the rule of mining, what was ignored."""
     seed: int = 0
     versions: dict[str, str] = {}
     """Package -> version, Python included."""

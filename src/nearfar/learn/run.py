@@ -135,8 +135,17 @@ def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: 
     return open_run(directory)
 
 
-def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> None:
-    """Every stage that is not finished yet."""
+def prepare_run(recipe: Recipe, directory: Path, stages: Stages = silent) -> Prepared:
+    """Read and tokenise the data of a recipe into a run directory; what is finished there is taken up as it is.
+
+    Args:
+        recipe: what to do.
+        directory: the run directory; must exist.
+        stages: told what is being done.
+
+    Raises:
+        DataError: where the data cannot be used.
+    """
     data = directory / "data"
     if (data / "corpus.json").is_file():
         corpus = PairCorpus.open(data)
@@ -147,12 +156,18 @@ def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> 
     document_tokens = _tokens(
         corpus.texts, corpus.document_texts, "document", frontend, data / "document_tokens", stages
     )
+    return Prepared(corpus, frontend, query_tokens, document_tokens)
+
+
+def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> None:
+    """Every stage that is not finished yet."""
+    prepared = prepare_run(recipe, directory, stages)
     if (directory / "fit.json").is_file():
         return
     if recipe.train.devices > 1:
         fit_in_processes(recipe, directory, resume=resume, stages=stages)
     else:
-        fit(recipe, corpus, frontend, query_tokens, document_tokens, directory, resume=resume, stages=stages)
+        fit(recipe, *prepared, directory, resume=resume, stages=stages)
 
 
 def _withdraw(directory: Path) -> None:

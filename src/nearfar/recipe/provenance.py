@@ -55,3 +55,24 @@ def _mining(recipe: Recipe) -> dict[str, Any] | None:
         left_out.append(f"nearer than the positive by more than {mined.margin:g} (cosine)")
     rule = mined.model_dump(mode="json", exclude={"per_query", "start"})
     return {**rule, "from": "training documents", "left_out": left_out}
+
+
+def in_words(policy: dict[str, Any]) -> tuple[str, str]:
+    """A policy as two lines for people: the sources with what was ignored, and how negatives were mined.
+
+    Args:
+        policy: what `policy_of` returns.
+    """
+    sources = "; ".join(_with_numbers(name, numbers) for name, numbers in policy["sources"].items())
+    rules = [_with_numbers(name, {}) + f" {policy[name]:g}" for name in ("debias", "hardness") if policy[name]]
+    negatives = "; ".join([sources, *rules, "never counted: " + ", ".join(policy["ignored"])])
+    if policy["mining"] is None:
+        return negatives, "none"
+    rule = {name: value for name, value in policy["mining"].items() if name not in ("by", "from", "left_out", "margin")}
+    left_out = ", ".join(policy["mining"]["left_out"])
+    return negatives, f"{_with_numbers('by ' + policy['mining']['by'], rule)}; left out: {left_out}"
+
+
+def _with_numbers(name: str, numbers: dict[str, Any]) -> str:
+    given = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in numbers.items() if value is not None)
+    return f"{name} ({given})" if given else name

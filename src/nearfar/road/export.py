@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nearfar.errors import BundleError, RunError
 from nearfar.progress import Stages
 from nearfar.recipe import dump_recipe
+from nearfar.recipe.provenance import in_words, policy_of
 from nearfar.road.measure import as_metrics, compare, learn_fusion
 
 if TYPE_CHECKING:
@@ -85,7 +86,11 @@ def _manifest(trained: TrainedRun, model: TorchEmbedder, graphs: dict[str, str])
     from nearfar.bundle import Manifest, Provenance, Tower
 
     recipe, counts = trained.recipe, trained.corpus.counts
-    sampler = f"permutation of all training rows per epoch, {recipe.train.batch_size} a batch, a function of (seed, step, rank)"
+    policy = policy_of(recipe)
+    negatives, mining = in_words(policy)
+    sampler = (
+        f"permutation of all training rows per epoch, {recipe.train.batch_size} a batch, a function of (seed, step)"
+    )
     return Manifest(
         name=recipe.name,
         towers={side: Tower(graph=graph) for side, graph in graphs.items()},  # type: ignore[misc]
@@ -109,8 +114,9 @@ def _manifest(trained: TrainedRun, model: TorchEmbedder, graphs: dict[str, str])
             pairing=tuple(p.model_dump(mode="json") for p in recipe.data.pairings),
             augmentations=tuple(p.model_dump(mode="json") for p in recipe.data.pairings if p.kind == "spans"),
             sampler=sampler,
-            negatives="in-batch, and explicit where given; equal texts and other positives never count as negatives",
-            mining="none",
+            negatives=negatives,
+            mining=mining,
+            negative_policy=policy,
             seed=recipe.seed,
             versions={"python": platform.python_version(), **_installed()},
         ),
