@@ -28,7 +28,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -41,15 +40,15 @@ from nearfar.errors import DataError
 from nearfar.evaluate import Interval, RetrievalScores, RetrievalTask, measure, rank_dense, ratio_interval
 from nearfar.progress import Stages, cumulative
 from nearfar.road import Run, train
-from nearfar.sources import DocstringsSource, TableSource
+from nearfar.sources import TableSource
 from tools import peers
+from tools.docstrings import COLUMNS, spool
 from tools.latency import Seconds, interleaved, ratio_of_medians
 from tools.processes import Cost, costs, folder_bytes, installed_bytes
 from tools.quality import RESAMPLES, as_figures, scores_of
 from tools.results import Figures, arguments, figure, prefixed, report
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "docs-search.yaml"
-COLUMNS = {"title": "title", "id": "id", "group": "group", "location": "location"}
 QUESTION = "read a file line by line"
 
 QUICK_FILES = 500
@@ -73,9 +72,7 @@ def main() -> int:
         work: Path = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         table = work / "docstrings.jsonl"
-        spool(table, QUICK_FILES if quick else None, stages)
-        overrides = [f"data.source={json.dumps({'kind': 'jsonl', 'path': str(table.absolute()), 'columns': COLUMNS})}"]
-        overrides += QUICK if quick else ()
+        overrides = [spool(table, QUICK_FILES if quick else None, stages), *(QUICK if quick else ())]
         bundle, figures, queries = quality(options.run, work / "random", overrides, stages)
         by_package = [*overrides, "data.split.by=group"]
         figures |= prefixed("package_split_", quality(options.package_run, work / "package", by_package, stages)[1])
@@ -86,15 +83,6 @@ def main() -> int:
         figures["import_nearfar_ms"] = figure(import_seconds(5 if quick else 21) * 1e3, "ms")
     report(figures, options.json, quick=quick)
     return 0
-
-
-def spool(table: Path, limit_files: int | None, stages: Stages) -> None:
-    """Read the docstrings once, for both trainings and for the index."""
-    tick = stages("reading docstrings")
-    with table.open("w", encoding="utf-8") as file:
-        for document in DocstringsSource(limit_files=limit_files).documents():
-            file.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
-            tick(1)
 
 
 # --- quality ---------------------------------------------------------------------------------------------------------

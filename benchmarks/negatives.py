@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 
@@ -38,11 +38,10 @@ from nearfar.learn.heldout import retrieval_task
 from nearfar.learn.run import open_run, prepare_run, train_run
 from nearfar.progress import Stages
 from nearfar.recipe import dump_recipe, load_recipe
-from nearfar.sources import DocstringsSource
+from tools.docstrings import spool
 from tools.results import Figures, arguments, figure, report
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "docs-search.yaml"
-COLUMNS = {"title": "title", "id": "id", "group": "group", "location": "location"}
 RESAMPLES = 2_000
 
 VARIANTS: dict[str, tuple[str, ...]] = {
@@ -98,21 +97,11 @@ def main() -> int:
         work: Path = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         table = work / "docstrings.jsonl"
-        spool(table, QUICK_FILES if quick else None, stages)
-        source = f"data.source={json.dumps({'kind': 'jsonl', 'path': str(table.absolute()), 'columns': COLUMNS})}"
+        source = spool(table, QUICK_FILES if quick else None, stages)
         overrides = [source, "train.threads=1", *(QUICK if quick else ())]
         runs = trainings(work, names, overrides, 1 if quick else options.seeds, stages)
     report(figures_of(runs), options.json, quick=quick)
     return 0
-
-
-def spool(table: Path, limit_files: int | None, stages: Stages) -> None:
-    """Read the docstrings once, for all runs."""
-    tick = stages("reading docstrings")
-    with table.open("w", encoding="utf-8") as file:
-        for document in DocstringsSource(limit_files=limit_files).documents():
-            file.write(json.dumps(asdict(document), ensure_ascii=False) + "\n")
-            tick(1)
 
 
 def trainings(
