@@ -13,7 +13,7 @@ from torch import Tensor
 from nearfar.learn.losses.logsumexp import runs_on_triton
 from nearfar.learn.losses.operands import at_least_float32, unit
 from nearfar.learn.losses.pairs import Match, Negatives
-from nearfar.learn.losses.pool import Pool
+from nearfar.learn.losses.pool import Further, Pool
 from nearfar.learn.losses.positives import Positives, itself_match, labelled_positives, listed_positives
 from nearfar.learn.losses.products import segment_mean
 from nearfar.learn.losses.tiles import Exclusion
@@ -85,8 +85,8 @@ def info_nce(
     # Half precision keeps three digits of a cosine; divided by a small temperature that would be noise. Autocast would
     # bring the products back to half precision, so it is off here.
     with torch.autocast(anchors.device.type, enabled=False):
-        x, y, *vectors = _prepared([anchors, candidates, *(n.vectors.detach() for n in negatives)], similarity)
-        more = tuple(n._replace(vectors=v) for n, v in zip(negatives, vectors, strict=True))
+        x, y = _prepared([anchors, candidates], similarity)
+        more = tuple(_further(n, x.dtype, similarity) for n in negatives)
         scale = 1 / torch.as_tensor(temperature, dtype=torch.promote_types(x.dtype, torch.float32), device=x.device)
         if isinstance(positive, Match):
             match, directions = positive, labelled_positives(x, y, scale, positive, itself)
@@ -126,6 +126,15 @@ def _prepared(vectors: Sequence[Tensor], similarity: Similarity) -> list[Tensor]
         vectors = [unit(v) for v in vectors]
     # The kernels sum the products of half precision in single precision, and apply the temperature there.
     return [v.to(torch.bfloat16) for v in vectors] if half else list(vectors)
+
+
+def _further(negatives: Negatives, dtype: torch.dtype, similarity: Similarity) -> Further:
+    """As they lie in memory: there may be more of them than a copy has room for."""
+    vectors = negatives.vectors.detach().to(dtype)
+    if similarity == "dot":
+        return Further(vectors, None, negatives.ignored)
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1)
+    return Further(vectors, 1 / lengths.masked_fill(lengths == 0, torch.inf), negatives.ignored)
 
 
 def _limited(margin: float | None, scale: Tensor, sides: Sequence[Positives]) -> Exclusion:

@@ -24,6 +24,7 @@ def pair_logsumexp(
     *,
     power: float = 1.0,
     columns: bool = True,
+    stretch: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-sum-exp of `power * scale * anchors @ candidates.T` along its rows and along its columns.
 
@@ -34,33 +35,43 @@ def pair_logsumexp(
         excluded: the pairs that are left out.
         power: multiplies the scores after the limits have been applied; 0 counts the pairs that are left.
         columns: whether the columns are wanted.
+        stretch: (m,) multiplies the candidates, block by block, so that many need not be copied to be normalised. Then
+            they get no gradient.
 
     Returns:
         Rows (n,) and columns (m,); the columns are empty (0,) where they are not wanted. A row or column of which nothing
         is left has about `EMPTY` or less. Memory is O(n d + m d) and one tile; gradients flow to anchors, candidates and scale, once.
     """
-    rows, cols = _PairLogSumExp.apply(anchors, candidates, scale, excluded, power, columns)  # type: ignore[no-untyped-call]
+    rows, cols = _PairLogSumExp.apply(anchors, candidates, scale, excluded, power, columns, stretch)  # type: ignore[no-untyped-call]
     return rows, cols
 
 
 class _PairLogSumExp(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float, columns: bool
+        ctx: Any,
+        x: Tensor,
+        y: Tensor,
+        scale: Tensor,
+        excluded: Exclusion,
+        power: float,
+        columns: bool,
+        stretch: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        rows, cols = _engine(x, y, scale, excluded, power).logsumexp(columns=columns)
-        ctx.save_for_backward(x, y, scale, rows, cols)
+        rows, cols = _engine(x, y, scale, excluded, power, stretch).logsumexp(columns=columns)
+        ctx.save_for_backward(x, y, scale, rows, cols, stretch)
         ctx.excluded, ctx.power = excluded, power
         return rows / LOG2_E, cols / LOG2_E
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, row_slope: Tensor, column_slope: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, scale, rows, cols = ctx.saved_tensors
+        x, y, scale, rows, cols, stretch = ctx.saved_tensors
         # Of what is left out, exp(score - log-sum-exp) has to be 0 also where nothing else is there.
         rows, cols = (lse.masked_fill(lse < EMPTY / 2, torch.inf) for lse in (rows, cols))
         of_x, of_y, of_scale = ctx.needs_input_grad[:3]
-        engine = _engine(x, y, scale, ctx.excluded, ctx.power)
+        engine = _engine(x, y, scale, ctx.excluded, ctx.power, stretch)
+        of_y = of_y and stretch is None
         dx, dy = engine.gradients(rows, cols, row_slope, column_slope, of_x=of_x or of_scale, of_y=of_y)
         dscale = None
         if of_scale:
@@ -69,7 +80,7 @@ class _PairLogSumExp(torch.autograd.Function):
             dscale = (
                 torch.stack([torch.linalg.vecdot(*at_least_float32(*block)).sum() for block in blocks]).sum() / scale
             )
-        return dx if of_x else None, dy, dscale, None, None, None
+        return dx if of_x else None, dy, dscale, None, None, None, None
 
 
 class _Engine(Protocol):
@@ -92,12 +103,13 @@ def runs_on_triton(vectors: Tensor) -> bool:
     return fits and importlib.util.find_spec("triton") is not None
 
 
-def _engine(x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float) -> _Engine:
+def _engine(x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float, stretch: Tensor | None) -> _Engine:
     if runs_on_triton(x):
         from nearfar.learn.losses.triton_tiles import TritonTiles
 
-        return TritonTiles(x, y, scale, excluded, power)
-    return _TorchTiles(Tiles(x, y, scale, excluded, power))
+        stretched = y if stretch is None else (y * stretch.unsqueeze(1)).to(y)
+        return TritonTiles(x, stretched, scale, excluded, power)
+    return _TorchTiles(Tiles(x, y, scale, excluded, power, stretch))
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,7 @@ class _TorchTiles:
                     scores.sub_(column_lse[cols]).exp2_().mul_(column_slope[cols])
                     weights += scores
                 if dx is not None:
-                    block.addmm_(weights, self.tiles.y[cols])
+                    block.addmm_(weights, self.tiles.right(cols))
                 if dy is not None:
                     dy[cols].addmm_(weights.T, unscaled)
             if dx is not None:

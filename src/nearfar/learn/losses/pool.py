@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nearfar.learn.losses.logsumexp import pair_logsumexp
-from nearfar.learn.losses.pairs import Negatives
+from nearfar.learn.losses.pairs import Match
 from nearfar.learn.losses.positives import Positives
 from nearfar.learn.losses.tiles import Exclusion
+
+
+class Further(NamedTuple):
+    """Negatives without gradient.
+
+    Attributes:
+        vectors: (k, d), not copied.
+        stretch: (k,) what brings each to unit length; None if they are taken as they are.
+        ignored: pairs that do not count.
+    """
+
+    vectors: Tensor
+    stretch: Tensor | None
+    ignored: tuple[Match, ...]
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class Pool:
     anchors: Tensor
     candidates: Tensor
     scale: Tensor
-    more: tuple[Negatives, ...]
+    more: tuple[Further, ...]
     symmetric: bool
 
     def total(self, excluded: Exclusion, power: float = 1.0) -> tuple[Tensor, ...]:
@@ -39,7 +54,9 @@ class Pool:
         )
         for more in self.more:
             of_these = Exclusion(ignored=more.ignored, row_limit=excluded.row_limit)
-            further, _ = pair_logsumexp(self.anchors, more.vectors, self.scale, of_these, power=power, columns=False)
+            further, _ = pair_logsumexp(
+                self.anchors, more.vectors, self.scale, of_these, power=power, columns=False, stretch=more.stretch
+            )
             rows = torch.logaddexp(rows, further)
         return (rows, columns) if self.symmetric else (rows,)
 

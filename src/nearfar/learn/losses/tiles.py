@@ -58,11 +58,21 @@ class Tiles:
         scale: scalar.
         excluded: pairs whose score is about `EMPTY` instead.
         power: multiplies the scores after the limits have been applied.
+        stretch: (m,) multiplies the rows of y; None for 1.
     """
 
-    def __init__(self, x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float = 1.0) -> None:
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        scale: Tensor,
+        excluded: Exclusion,
+        power: float = 1.0,
+        stretch: Tensor | None = None,
+    ) -> None:
         self.x, self.y, self.power, self._excluded = x, y, power, excluded
         self.scale = scale.detach() * LOG2_E
+        self._stretch = None if stretch is None else stretch.unsqueeze(1)
         self.always = [_Keys.of(match, x.dtype) for match in excluded.always]
         self.ignored = [_Keys.of(match, x.dtype) for match in excluded.ignored]
         self.kept = [_Keys.of(match, x.dtype) for match in excluded.kept]
@@ -80,13 +90,17 @@ class Tiles:
             rows = slice(start, min(start + _ROWS, len(self.x)))
             yield rows, self.x[rows] * self.scale
 
+    def right(self, cols: slice) -> Tensor:
+        """Some rows of y, as they are multiplied."""
+        return self.y[cols] if self._stretch is None else self.y[cols] * self._stretch[cols]
+
     def across(self, rows: slice, scaled: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Along one block: slices of the columns, their scores, and room for as many weights; valid until the next."""
         for start in range(0, len(self.y), _COLUMNS):
             cols = slice(start, min(start + _COLUMNS, len(self.y)))
             shape = (rows.stop - rows.start, cols.stop - cols.start)
             scores, weights = (_shaped(room, shape) for room in (self._scores, self._weights))
-            torch.mm(scaled, self.y[cols].T, out=scores)
+            torch.mm(scaled, self.right(cols).T, out=scores)
             if self._excluded != Exclusion():
                 self._leave_out(scores, rows, cols)
             elif self.power != 1.0:
