@@ -9,6 +9,7 @@ are normalised once more by everyone, because the libraries do. Keys end in `_{n
   (`pml_`), which compares pairs with pairs and so needs memory as n cubed: 512 pairs are too many for 16 GB.
 - `sup_con` against the SupConLoss of pytorch-metric-learning (`pml_sup_con_`), n vectors, four of each label.
 - `siglip` against plain PyTorch (`naive_siglip_`).
+- `frozen_`: 1,024 pairs against n further negatives without gradient, as from a queue, a bank or a file.
 
 That each computes the same loss as its peer is checked first.
 
@@ -85,6 +86,7 @@ COMPARISONS = (
     Comparison("nt_xent", {128: (128, 256, 512, *SIZES[:4])}, ("lightly", "pml")),
     Comparison("sup_con", {128: SIZES[:4]}, ("pml_sup_con",)),
     Comparison("siglip", {128: SIZES[:4]}, ("naive_siglip",)),
+    Comparison("frozen", {128: (65536, 262144)}, ()),
 )
 QUICK = (
     Comparison("ours", {128: (1024,)}, ("naive",), ("masked",)),

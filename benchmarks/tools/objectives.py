@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nearfar.learn.losses import Match, info_nce, nt_xent, siglip, sup_con
+from nearfar.learn.losses import Match, Negatives, info_nce, nt_xent, siglip, sup_con
 from nearfar.learn.losses.infonce import Similarity
 
 TEMPERATURE = 0.07
@@ -71,6 +71,14 @@ def masked(x: Tensor, y: Tensor, *, positives: int = 1, similarity: Similarity =
     return lambda: info_nce(
         x, y, positive, temperature=TEMPERATURE, ignored=ignored, symmetric=True, similarity=similarity
     )
+
+
+def frozen(x: Tensor, y: Tensor) -> Callable[[], Tensor]:
+    """The first 1,024 pairs, with all of y as further negatives, as a queue, a bank or precomputed vectors are."""
+    anchors, positives = (side[:1024].detach().clone().requires_grad_() for side in (x, y))
+    own, ids = _places(anchors), _places(y)
+    negatives = (Negatives(y.detach(), (Match(own, ids),)),)
+    return lambda: info_nce(anchors, positives, own, temperature=TEMPERATURE, negatives=negatives)
 
 
 def naive(
@@ -179,6 +187,7 @@ def _places(x: Tensor) -> Tensor:
 OBJECTIVES: dict[str, Objective] = {
     "ours": ours,
     "masked": masked,
+    "frozen": frozen,
     "two_positives": partial(masked, positives=2),
     "naive": naive,
     "nt_xent": ours_nt_xent,

@@ -316,14 +316,18 @@ def with_gradients(loss: Callable[..., Tensor], *inputs: Tensor) -> tuple[Tensor
 
 
 class LargestStorage(TorchDispatchMode):
-    """The most bytes behind any one tensor that an operation hands out."""
+    """The most bytes behind any one tensor that an operation hands out, but for those known before."""
 
     bytes = 0
+
+    def __init__(self, *known: Tensor) -> None:
+        super().__init__()
+        self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) and leaf.untyped_storage().data_ptr() not in self._known:
                 self.bytes = max(self.bytes, leaf.untyped_storage().nbytes())
         return out
 
@@ -349,6 +353,17 @@ def test_no_tensor_is_larger_than_a_tile(settings: dict[str, Any]) -> None:
     with LargestStorage() as seen:
         anchors @ candidates.T
     assert seen.bytes == 4 * n * n
+
+
+def test_further_negatives_are_not_copied() -> None:
+    """A queue of hundreds of thousands is only read: nothing nearly as large is made."""
+    queue, anchors = torch.randn(200_000, 8), torch.randn(4, 8).requires_grad_()
+    with LargestStorage(queue) as largest:
+        negatives = (Negatives(queue[:, :7], (Match(torch.arange(4), torch.arange(200_000)),)),)
+        info_nce(
+            anchors[:, :7], anchors[:, :7].detach().roll(1, 0), torch.arange(4), temperature=0.1, negatives=negatives
+        ).backward()
+    assert 0 < largest.bytes < queue.untyped_storage().nbytes() / 3
 
 
 def test_frozen_negatives_get_no_gradient() -> None:

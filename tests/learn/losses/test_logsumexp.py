@@ -285,3 +285,25 @@ def test_a_second_derivative_raises() -> None:
         penalty().backward()
     with pytest.raises(RuntimeError):
         torch.autograd.grad(penalty(), x)
+
+
+@pytest.mark.usefixtures("tiling")
+def test_stretched_candidates_are_those_that_were_stretched_before_and_get_no_gradient() -> None:
+    x, y = drawn(5, 3).requires_grad_(), drawn(7, 3, seed=1).requires_grad_()
+    stretch, excluded = (
+        drawn(7, seed=2).abs(),
+        Exclusion(ignored=(Match(keys(0, 3, 5, seed=3), keys(0, 3, 7, seed=4)),)),
+    )
+
+    def gradients(candidates: Tensor, stretch: Tensor | None) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        rows, columns = pair_logsumexp(x, candidates, scalar(2.0), excluded, stretch=stretch)
+        summed = rows.square().sum() + columns.square().sum()
+        return summed.detach(), torch.autograd.grad(summed, [x, y], allow_unused=True)
+
+    value, (of_x, of_y) = gradients(y, stretch)
+    expected, (expected_of_x, _) = gradients((y * stretch.unsqueeze(1)).detach(), None)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(of_x, expected_of_x)
+    assert of_y is None
+    stretched, (of_x, _) = gradients(y, stretch * 2)
+    assert not torch.allclose(stretched, expected)
