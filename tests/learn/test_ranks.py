@@ -125,15 +125,19 @@ def test_progress_of_the_processes_is_told_here(started: Callable[..., None]) ->
 
     def stages(name: str, total: int | None = None) -> Tick:
         told.append((name, total))
-        return lambda count, note="": told.append((count, note))
+        return lambda count, note="": told.append((name, count, note))
 
     program = """
 if rank == 0:
-    report(stage="training", total=3)
-    report(count=1, note="loss 2")
+    report(stage="training", total=3, number=0)
+    report(count=1, note="loss 2", number=0)
+    report(stage="something between", total=None, number=1)
+    report(count=5, note="", number=1)
+    report(count=1, note="loss 1", number=0)
 """
     started(program, stages=stages)
-    assert told == [("training", 3), (1, "loss 2")]
+    ticks = [("training", 1, "loss 2"), ("something between", 5, ""), ("training", 1, "loss 1")]
+    assert told == [("training", 3), ticks[0], ("something between", None), *ticks[1:]]
 
 
 @pytest.mark.parametrize(("kind", "error"), [("RunError", RunError), ("DataError", DataError), ("OSError", OSError)])

@@ -6,6 +6,7 @@ It reports on standard output, a line of JSON each: the progress of the first pr
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -57,11 +58,14 @@ def _report(reports: IO[str], **message: Any) -> None:
 
 
 def _reporting(reports: IO[str]) -> Stages:
+    numbers = itertools.count()
+
     def stages(name: str, total: int | None = None) -> Tick:
-        _report(reports, stage=name, total=total)
+        number = next(numbers)  # a stage may begin while another goes on
+        _report(reports, stage=name, total=total, number=number)
 
         def tick(count: int, note: str = "") -> None:
-            _report(reports, count=count, note=note)
+            _report(reports, count=count, note=note, number=number)
 
         return tick
 

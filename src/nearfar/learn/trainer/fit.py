@@ -190,7 +190,8 @@ def fit(
     callbacks: list[L.Callback] = [checkpoints]
     if training.early_stop and validates:
         callbacks.append(EarlyStopping(f"validation/{metric}", mode="max", patience=training.early_stop.patience))
-    callbacks.append(ProgressTicks(stages, steps, metric or "ndcg_at_10"))
+    ticks = ProgressTicks(stages, steps, metric or "ndcg_at_10")
+    callbacks.append(ticks)
     attempts = len(list((directory / "logs").glob("attempt-*")))
     negatives = PairNegatives(
         recipe,
@@ -201,7 +202,7 @@ def fit(
         method,
         total_steps=steps,
         threads=threads_each(training),
-        stages=stages,
+        say=ticks.say,
     )
     module = ContrastiveModule(
         method, training, total_steps=steps, validation=validation, negatives=negatives, seed=recipe.seed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,6 @@ from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
 from nearfar.learn.model import TorchEmbedder
 from nearfar.learn.negatives import Group, Known, NegativeSources, Source, ledger, mine, mine_by_bm25, positives_within
 from nearfar.learn.negatives.ranks import gathered
-from nearfar.progress import Stages, silent
 from nearfar.recipe.schema import Recipe
 
 _TEXTS_AT_A_TIME = 8_192
@@ -43,7 +42,7 @@ class PairNegatives:
         method: whose document tower a momentum encoder follows.
         total_steps: of the whole run.
         threads: of searching a graph.
-        stages: told when the corpus is mined.
+        say: told what is going on when a step takes long.
 
     Attributes:
         sources: the state; a module, so that it is in the checkpoint.
@@ -60,11 +59,11 @@ class PairNegatives:
         *,
         total_steps: int,
         threads: int = 1,
-        stages: Stages = silent,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.recipe, self.corpus, self.frontend, self.method = recipe, corpus, frontend, method
         self.query_tokens, self.document_tokens = query_tokens, document_tokens
-        self.threads, self.stages = threads, stages
+        self.threads, self._say = threads, say
         self.sources = NegativeSources(
             recipe.negatives,
             dim=method.document_tower.dim,
@@ -152,7 +151,7 @@ class PairNegatives:
         queries, documents = self.corpus.queries_of(TRAIN), self.corpus.training_documents()
         known = Known.of(self.corpus, queries)
         depth, keep, skip = settings.depth, settings.keep, settings.skip
-        tick = self.stages("mining negatives", len(queries) + len(documents))
+        self._say("mining negatives")
         if settings.by == "bm25":
             texts = [self.corpus.query(int(q)) for q in queries], [self.corpus.document(int(d)) for d in documents]
             cut = getattr(self.recipe.frontend.tokenizer, "split_identifiers", False)
@@ -173,7 +172,6 @@ class PairNegatives:
                 numbers=documents,
                 threads=self.threads,
             )
-        tick(len(queries) + len(documents))
         table = np.full((len(self.corpus.query_texts), settings.keep), -1, np.int64)
         table[queries] = found.documents
         return table

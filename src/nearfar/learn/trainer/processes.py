@@ -172,7 +172,7 @@ def _listen(processes: Sequence[subprocess.Popen[bytes]], stages: Stages) -> lis
     for rank, process in enumerate(processes):
         assert process.stdout is not None
         threading.Thread(target=_read, args=(rank, process.stdout, heard), daemon=True).start()
-    running, failures, tick = set(range(len(processes))), list[Failure](), silent("training")
+    running, failures, ticks = set(range(len(processes))), list[Failure](), dict[int, Tick]()
     deadline: float | None = None
     while running:
         try:
@@ -182,7 +182,7 @@ def _listen(processes: Sequence[subprocess.Popen[bytes]], stages: Stages) -> lis
         if message is not None and "failure" in message:
             failures.append(Failure(**message["failure"]))
         elif message is not None:
-            tick = _passed_on(message, stages, tick)
+            _pass_on(message, stages, ticks)
         else:
             running.discard(rank)
             code = processes[rank].wait()
@@ -200,11 +200,12 @@ def _read(rank: int, pipe: IO[bytes], heard: Queue[tuple[int, dict[str, Any] | N
     heard.put((rank, None))
 
 
-def _passed_on(message: dict[str, Any], stages: Stages, tick: Tick) -> Tick:
+def _pass_on(message: dict[str, Any], stages: Stages, ticks: dict[int, Tick]) -> None:
+    """Progress of the first process, by the number that it gives a stage."""
     if "stage" in message:
-        return stages(message["stage"], message["total"])
-    tick(message["count"], message["note"])
-    return tick
+        ticks[message["number"]] = stages(message["stage"], message["total"])
+    else:
+        ticks[message["number"]](message["count"], message["note"])
 
 
 def _how_it_died(code: int) -> str:

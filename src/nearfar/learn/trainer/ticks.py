@@ -22,6 +22,10 @@ class ProgressTicks(L.Callback):
         self._stages, self._total, self._metric = stages, total_steps, metric
         self._tick: Tick = silent("training")
 
+    def say(self, note: str) -> None:
+        """Show what is going on until the step is done."""
+        self._tick(0, note)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Begin; a resumed run begins where it was."""
         self._tick = self._stages("training", self._total)
