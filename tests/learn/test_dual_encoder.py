@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_models import STATIC, made_model
 from torch import Tensor
 
 from nearfar.learn.data.batches import PairBatch, Tokens
 from nearfar.learn.encoders.static import StaticTextEncoder
+from nearfar.learn.losses import Match, Negatives, info_nce
 from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
+from nearfar.recipe.negatives import Negatives as NegativeSettings
 from nearfar.recipe.schema import DualEncoder as Settings
 from nearfar.recipe.schema import StaticEncoder, Temperature
 
@@ -28,8 +32,8 @@ def made_method(*, matryoshka: tuple[int, ...] = (), learned: bool = False, sepa
     )
 
 
-def by_loop(embedded: Embedded, temperature: float, dims: list[int]) -> Tensor:
-    """The loss with sets and loops instead of masks."""
+def by_loop(embedded: Embedded, temperature: float, dims: list[int], further: Sequence[Negatives] = ()) -> Tensor:
+    """The loss with sets and loops instead of masks; further negatives are for the queries' direction alone."""
     n, total = len(embedded.queries), torch.zeros((), dtype=torch.float64)
     all_candidates = torch.cat([embedded.documents, embedded.negatives])
     candidate_ids = [*embedded.document_ids.tolist(), *embedded.negative_ids.tolist()]
@@ -41,6 +45,17 @@ def by_loop(embedded: Embedded, temperature: float, dims: list[int]) -> Tensor:
             return False
         return not (candidate < n and query_ids[candidate] == query_ids[query])
 
+    def is_ignored(match: Match, query: int, place: int) -> bool:
+        return int(match.candidates[place]) in set(match.anchors[query].reshape(-1).tolist()) - {-1}
+
+    def more_of(query: int, dim: int) -> list[Tensor]:
+        return [
+            vector[:dim].double()
+            for vectors, ignored in further
+            for place, vector in enumerate(vectors)
+            if not any(is_ignored(match, query, place) for match in ignored)
+        ]
+
     def term(anchor: Tensor, own: Tensor, negatives: list[Tensor]) -> Tensor:
         cosines = [torch.cosine_similarity(anchor, other, dim=0) / temperature for other in [own, *negatives]]
         return torch.logsumexp(torch.stack(cosines), dim=0) - cosines[0]
@@ -49,16 +64,18 @@ def by_loop(embedded: Embedded, temperature: float, dims: list[int]) -> Tensor:
         queries, candidates = embedded.queries[:, :dim].double(), all_candidates[:, :dim].double()
         for i in range(n):
             others = [candidates[j] for j in range(len(candidates)) if j != i and is_negative(i, j)]
-            total += term(queries[i], candidates[i], others) / n / 2
+            total += term(queries[i], candidates[i], others + more_of(i, dim)) / n / 2
             others = [queries[j] for j in range(n) if j != i and is_negative(j, i)]
             total += term(candidates[i], queries[i], others) / n / 2
     return total / len(dims)
 
 
-def check_against_loop(method: DualEncoder, embedded: Embedded, dims: list[int]) -> None:
+def check_against_loop(
+    method: DualEncoder, embedded: Embedded, dims: list[int], further: Sequence[Negatives] = ()
+) -> None:
     """Loss and gradients."""
     vectors = [field.requires_grad_() for field in embedded if field.is_floating_point()]
-    loss, expected = method.loss(embedded), by_loop(embedded, 0.2, dims)
+    loss, expected = method.loss(embedded, further), by_loop(embedded, 0.2, dims, further)
     assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4, abs=1e-5)
     gradients = [torch.autograd.grad(each, vectors, allow_unused=True) for each in (loss, expected)]
     for found, wanted, vector in zip(*gradients, vectors, strict=True):
@@ -85,6 +102,7 @@ def batches(draw: st.DrawFn) -> Embedded:
         torch.tensor(candidate_ids[:n]),
         torch.tensor(candidate_ids[n:], dtype=torch.int64),
         torch.tensor([sorted(own) + [-1] * (width - len(own)) for own in positives]),
+        torch.arange(n),
     )
 
 
@@ -102,13 +120,98 @@ def test_prefixes_are_averaged(embedded: Embedded) -> None:
     check_against_loop(method, embedded, [DIM, 8, 4])
 
 
+@st.composite
+def stores(draw: st.DrawFn, anchors: int) -> Negatives:
+    """Stored vectors of unit length, with rules by several keys and by one, as queue and bank have them."""
+    k, source = draw(st.integers(0, 5)), torch.Generator().manual_seed(draw(st.integers(0, 1000)))
+
+    def keys(*shape: int) -> Tensor:
+        return torch.randint(-1, 4, shape, generator=source)
+
+    vectors = torch.nn.functional.normalize(torch.randn(k, DIM, generator=source), dim=-1)
+    return Negatives(vectors, (Match(keys(anchors, 2), keys(k)), Match(keys(anchors), keys(k))))
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches(), st.data())
+def test_further_negatives_are_for_the_queries_and_cut_to_the_prefix(embedded: Embedded, data: st.DataObject) -> None:
+    """The stored vectors have unit length; their prefixes do not, and are compared by cosine all the same."""
+    count = len(embedded.queries)
+    further = [data.draw(stores(count)) for _ in range(data.draw(st.integers(0, 2)))]
+    check_against_loop(made_method(matryoshka=(8, 4)), embedded, [DIM, 8, 4], further)
+
+
+def test_in_double_precision_further_negatives_agree_to_twelve_digits() -> None:
+    source = torch.Generator().manual_seed(3)
+
+    def draw(count: int) -> Tensor:
+        return torch.randn(count, DIM, generator=source, dtype=torch.float64)
+
+    own = torch.arange(6)
+    embedded = Embedded(draw(6), draw(6), draw(2), own, own, torch.tensor([1, 7]), own[:, None], own)
+    further = [Negatives(draw(9), (Match(own[:, None], own.new_tensor([0, 0, 3, 8, 9, 9, -1, 5, 2])),))]
+    method = made_method(matryoshka=(8,)).double()
+    with torch.no_grad():
+        method.log_temperature.fill_(math.log(0.2))
+    expected = by_loop(embedded, 0.2, [DIM, 8], further)
+    assert float(method.loss(embedded, further)) == pytest.approx(float(expected), rel=1e-12)
+    assert float(expected) != pytest.approx(float(by_loop(embedded, 0.2, [DIM, 8])), rel=1e-3)
+
+
+RULES = {
+    "margin": NegativeSettings(margin=0.05),
+    "debias": NegativeSettings(debias=0.02),
+    "hardness": NegativeSettings(hardness=0.7),
+    "all": NegativeSettings(margin=0.1, debias=0.01, hardness=0.5),
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+def test_the_rules_of_the_recipe_reach_the_loss(rules: NegativeSettings) -> None:
+    source = torch.Generator().manual_seed(4)
+
+    def draw(count: int) -> Tensor:
+        return torch.randn(count, DIM, generator=source)
+
+    own = torch.arange(8)
+    embedded = Embedded(draw(8), draw(8), draw(3), own, own, torch.tensor([20, 21, 22]), own[:, None], own)
+    further = [Negatives(draw(30), (Match(own, own.new_tensor([0, 1] * 15)),))]
+    towers = [StaticTextEncoder(StaticEncoder(kind="static", dim=DIM), vocab_size=40)] * 2
+    method_settings = Settings(matryoshka=(8,), temperature=Temperature(initial=0.2, learned=False))
+    method = DualEncoder(*towers, method_settings, rules)
+    candidates = torch.cat([embedded.documents, embedded.negatives])
+    by_hand = [
+        info_nce(
+            embedded.queries[:, :dim],
+            candidates[:, :dim],
+            own,
+            temperature=0.2,
+            negatives=[Negatives(further[0].vectors[:, :dim], further[0].ignored)],
+            symmetric=True,
+            margin=rules.margin,
+            debias=rules.debias,
+            hardness=rules.hardness,
+        )
+        for dim in (DIM, 8)
+    ]
+    found = float(method.loss(embedded, further))
+    assert found == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-6)
+    plain = DualEncoder(*towers, method_settings)
+    assert found != pytest.approx(float(plain.loss(embedded, further)), rel=1e-3), "the rule changes nothing here"
+
+
+def test_the_rules_come_from_the_negatives_block() -> None:
+    method, _ = made_model(STATIC, "negatives={margin: 0.1, debias: 0.02, hardness: 0.5}")
+    assert (method.rules.margin, method.rules.debias, method.rules.hardness) == (0.1, 0.02, 0.5)
+
+
 def test_an_explicit_negative_pushes_and_a_duplicate_of_the_positive_does_not() -> None:
     method = made_method()
     queries, documents = torch.randn(2, DIM), torch.randn(2, DIM)
 
     def with_negative(number: int, vector: Tensor) -> Embedded:
         own = torch.arange(2)
-        return Embedded(queries, documents, vector[None], own, own, torch.tensor([number]), own[:, None])
+        return Embedded(queries, documents, vector[None], own, own, torch.tensor([number]), own[:, None], own)
 
     def loss_with(number: int, vector: Tensor) -> Tensor:
         return method.loss(with_negative(number, vector))
@@ -126,7 +229,7 @@ def test_an_explicit_negative_pushes_and_a_duplicate_of_the_positive_does_not() 
 def test_the_temperature_is_learned_only_where_asked_for_and_within_bounds() -> None:
     own, none = torch.arange(3), torch.zeros(0, dtype=torch.int64)
     embedded = Embedded(
-        torch.randn(3, DIM), torch.randn(3, DIM), torch.zeros(0, DIM), own, own, none, positive_ids=own[:, None]
+        torch.randn(3, DIM), torch.randn(3, DIM), torch.zeros(0, DIM), own, own, none, own[:, None], rows=own
     )
     for learned in (False, True):
         method = made_method(learned=learned)
@@ -169,3 +272,4 @@ def test_each_side_goes_through_its_tower(separate: bool) -> None:
     assert torch.equal(embedded.queries[0], embedded.documents[0]) is not separate
     ids = (embedded.query_ids, embedded.document_ids, embedded.negative_ids, embedded.positive_ids)
     assert [each.tolist() for each in ids] == [[7, 8], [0, 1], [2], [[0], [1]]]
+    assert embedded.rows.tolist() == [5, -1]

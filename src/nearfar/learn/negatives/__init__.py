@@ -6,7 +6,13 @@ from nearfar.learn.negatives.mined import MinedNegatives
 from nearfar.learn.negatives.mining import Known, Mined, MiningCounts, mine, mine_by_bm25
 from nearfar.learn.negatives.momentum import MomentumEncoder, momentum_at
 from nearfar.learn.negatives.queue import Queue, Remembered
-from nearfar.learn.negatives.sources import NegativeSources, Source, first_step, positives_within
+from nearfar.learn.negatives.sources import (
+    NegativeSources,
+    Source,
+    first_step,
+    positives_within,
+    relatives_within,
+)
 
 __all__ = [
     "Group",
@@ -28,4 +34,5 @@ __all__ = [
     "mine_by_bm25",
     "momentum_at",
     "positives_within",
+    "relatives_within",
 ]

@@ -50,6 +50,14 @@ def several_ranks() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def order_of_one(count: int) -> Tensor:
+    """Places (count,) that bring rows gathered rank by rank into the order of the batch, of which rank r has rows[r::world]."""
+    if not dist.is_available() or not dist.is_initialized():
+        return torch.arange(count)
+    world = dist.get_world_size()
+    return torch.argsort(torch.cat([torch.arange(rank, count, world) for rank in range(world)]))
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Replace the gradient of each parameter by its mean over the ranks; one exchange for each number format.
 

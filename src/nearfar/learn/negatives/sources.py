@@ -188,8 +188,31 @@ def positives_within(positives: Ints, starts: Ints, rows: Ints, ids: Ints) -> In
     offsets = np.arange(len(owners)) - np.repeat(lengths.cumsum() - lengths, lengths)
     members = positives[starts[rows[owners]] + offsets]
     there = np.isin(members, ids)
-    owners, members = owners[there], members[there]
-    counts = np.bincount(owners, minlength=len(rows))
-    listed = np.full((len(rows), max(1, int(counts.max(initial=0)))), -1, np.int64)
-    listed[owners, np.arange(len(owners)) - np.repeat(counts.cumsum() - counts, counts)] = members
+    return _padded(owners[there], members[there], len(rows))
+
+
+def relatives_within(owners: Ints, ids: Ints, id_owners: Ints) -> Ints:
+    """Those of `ids` that belong to an anchor's own owner: to a query that hangs together with it.
+
+    Args:
+        owners: (n,) of the anchors; negative for nobody.
+        ids: (k,) document numbers.
+        id_owners: (k,) whose positive each is; negative for nobody's.
+
+    Returns:
+        (n, p) document numbers, filled up with -1; p is at least 1.
+    """
+    order = np.argsort(id_owners, kind="stable")
+    first, last = (np.searchsorted(id_owners[order], owners, side) for side in ("left", "right"))
+    lengths = np.where(owners < 0, 0, last - first)
+    rows = np.repeat(np.arange(len(owners)), lengths)
+    offsets = np.arange(len(rows)) - np.repeat(lengths.cumsum() - lengths, lengths)
+    return _padded(rows, ids[order[first[rows] + offsets]], len(owners))
+
+
+def _padded(rows: Ints, members: Ints, count: int) -> Ints:
+    """Members by row (count, p), filled up with -1; `rows` ascending, p at least 1."""
+    counts = np.bincount(rows, minlength=count)
+    listed = np.full((count, max(1, int(counts.max(initial=0)))), -1, np.int64)
+    listed[rows, np.arange(len(rows)) - np.repeat(counts.cumsum() - counts, counts)] = members
     return listed

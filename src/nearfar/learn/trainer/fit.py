@@ -106,6 +106,8 @@ def _quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         warnings.filterwarnings("ignore", message=".*logging interval.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        # The copy that a momentum queue embeds with is in eval mode, as it should be.
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
         # What is logged is the same on all ranks, or logged by the first for all.
         warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
         try:

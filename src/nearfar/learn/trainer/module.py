@@ -67,8 +67,9 @@ class ContrastiveModule(L.LightningModule):
         embedded, sources = self.negatives.given(gathered(self._embedded(batch)), step)
         loss = self.method.loss(embedded, for_loss(embedded, sources))
         self.log("loss", loss.detach(), prog_bar=True, batch_size=len(batch.query_ids))
-        if step % self.ledger_every == 0:
-            self.log_dict(self.negatives.ledger(embedded, sources), batch_size=len(batch.query_ids))
+        if (step + 1) % self.ledger_every == 0 and self.logger is not None and self.trainer.is_global_zero:
+            # Not by `log`, which repeats a figure until it is logged again.
+            self.logger.log_metrics(self.negatives.ledger(embedded, sources), step=step)
         self.negatives.remember(batch, embedded, step)
         if self.method.log_temperature.requires_grad:
             self.log("temperature", self.method.temperature.detach(), batch_size=len(batch.query_ids))

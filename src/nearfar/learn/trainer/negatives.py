@@ -19,8 +19,18 @@ from nearfar.learn.data.textfile import TokenFile
 from nearfar.learn.losses import Match, Negatives
 from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
 from nearfar.learn.model import TorchEmbedder
-from nearfar.learn.negatives import Group, Known, NegativeSources, Source, ledger, mine, mine_by_bm25, positives_within
-from nearfar.learn.negatives.ranks import gathered
+from nearfar.learn.negatives import (
+    Group,
+    Known,
+    NegativeSources,
+    Source,
+    ledger,
+    mine,
+    mine_by_bm25,
+    positives_within,
+    relatives_within,
+)
+from nearfar.learn.negatives.ranks import gathered, order_of_one
 from nearfar.recipe.schema import Recipe
 
 _TEXTS_AT_A_TIME = 8_192
@@ -74,6 +84,9 @@ class PairNegatives:
             encoder=method.document_tower,
         )
         self._momentum_encoder = self.sources.momentum
+        known = Known.of(corpus, corpus.queries_of(TRAIN))
+        assert known.document_owners is not None
+        self._owners: Ints = known.document_owners
 
     def before(self, batch: PairBatch, step: int) -> PairBatch:
         """The batch with the mined negatives of its anchors; mines first, if that is due."""
@@ -103,6 +116,11 @@ class PairNegatives:
         ids = [embedded.document_ids, embedded.negative_ids, *(source.contents.ids for source in sources)]
         here = np.unique(torch.cat(ids).cpu().numpy())
         listed = positives_within(self.corpus.positives, self.corpus.positive_starts, embedded.rows.cpu().numpy(), here)
+        if self.sources.mined is not None:
+            # What was mined for one anchor may belong to a relative of another; batch, queue and bank say so themselves.
+            mined = embedded.negative_ids.cpu().numpy()
+            owners = embedded.query_ids.cpu().numpy()
+            listed = np.concatenate([listed, relatives_within(owners, mined, self._owners[mined])], axis=1)
         own = embedded.document_ids.unsqueeze(1)  # of a span, which has no row, the only one
         return embedded._replace(positive_ids=torch.cat([own, torch.from_numpy(listed).to(own.device)], 1)), sources
 
@@ -120,8 +138,14 @@ class PairNegatives:
             size = self.recipe.train.chunk or len(batch.rows)
             parts = [self._momentum_encoder(part.documents) for part in batch.split(size)]
             keys = gathered(_Keys(torch.cat(parts))).vectors
+        # In the order that one process would have: what falls out of a full queue depends on it.
+        order = order_of_one(len(embedded.document_ids)).to(
+            keys.device if keys is not None else embedded.documents.device
+        )
         documents, ids, owners = embedded.documents.detach(), embedded.document_ids, embedded.query_ids
-        self.sources.remember(step, documents, ids, owners, keys=keys)
+        if keys is not None:
+            keys = keys[order]
+        self.sources.remember(step, documents[order], ids[order], owners[order], keys=keys)
 
     def ledger(self, embedded: Embedded, sources: Sequence[Source]) -> dict[str, float]:
         """Where the negatives of a step come from and how hard they are, as figures for a log."""
@@ -151,6 +175,7 @@ class PairNegatives:
         queries, documents = self.corpus.queries_of(TRAIN), self.corpus.training_documents()
         known = Known.of(self.corpus, queries)
         depth, keep, skip = settings.depth, settings.keep, settings.skip
+        table = np.full((len(self.corpus.query_texts), settings.keep), -1, np.int64)
         self._say("mining negatives")
         if settings.by == "bm25":
             texts = [self.corpus.query(int(q)) for q in queries], [self.corpus.document(int(d)) for d in documents]
@@ -161,6 +186,8 @@ class PairNegatives:
         else:
             of_queries = self._embedded(self.query_tokens, queries, "query")
             of_documents = self._embedded(self.document_tokens, documents, "document")
+            if not all(np.isfinite(vectors).all() for vectors in (of_queries, of_documents)):
+                return table  # the run has failed, and will say why
             found = mine(
                 of_queries,
                 of_documents,
@@ -172,7 +199,6 @@ class PairNegatives:
                 numbers=documents,
                 threads=self.threads,
             )
-        table = np.full((len(self.corpus.query_texts), settings.keep), -1, np.int64)
         table[queries] = found.documents
         return table
 
