@@ -215,7 +215,9 @@ fail("InterruptedRunError", "stopped after step 3")
 
 
 def test_ctrl_c_twice_stops_at_once(started: Callable[..., None]) -> None:
-    program = "signal.signal(signal.SIGINT, signal.SIG_IGN)\nreport(stage='training', total=3, number=0)\ntime.sleep(60)\n"
+    program = (
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\nreport(stage='training', total=3, number=0)\ntime.sleep(60)\n"
+    )
 
     def stages(name: str, total: int | None = None) -> Tick:
         signal.raise_signal(signal.SIGINT)
@@ -229,7 +231,9 @@ def test_ctrl_c_twice_stops_at_once(started: Callable[..., None]) -> None:
 
 
 def test_ctrl_c_before_training_has_begun_is_no_failure(started: Callable[..., None]) -> None:
-    program = "signal.signal(signal.SIGINT, signal.SIG_DFL)\nreport(stage='training', total=3, number=0)\ntime.sleep(60)\n"
+    program = (
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\nreport(stage='training', total=3, number=0)\ntime.sleep(60)\n"
+    )
 
     def stages(name: str, total: int | None = None) -> Tick:
         signal.raise_signal(signal.SIGINT)
