@@ -58,19 +58,20 @@ class _PairLogSumExp(torch.autograd.Function):
         columns: bool,
         stretch: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        rows, cols = _engine(x, y, scale, excluded, power, stretch).logsumexp(columns=columns)
-        ctx.save_for_backward(x, y, scale, rows, cols, stretch)
+        engine = _engine(x, y, scale, excluded, power, stretch)
+        rows, cols = engine.logsumexp(columns=columns)
+        ctx.save_for_backward(x, y, scale, rows, cols, stretch, engine.whole if any(ctx.needs_input_grad) else None)
         ctx.excluded, ctx.power = excluded, power
         return rows / LOG2_E, cols / LOG2_E
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, row_slope: Tensor, column_slope: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, scale, rows, cols, stretch = ctx.saved_tensors
+        x, y, scale, rows, cols, stretch, kept = ctx.saved_tensors
         # Of what is left out, exp(score - log-sum-exp) has to be 0 also where nothing else is there.
         rows, cols = (lse.masked_fill(lse < EMPTY / 2, torch.inf) for lse in (rows, cols))
         of_x, of_y, of_scale = ctx.needs_input_grad[:3]
-        engine = _engine(x, y, scale, ctx.excluded, ctx.power, stretch)
+        engine = _engine(x, y, scale, ctx.excluded, ctx.power, stretch, kept)
         of_y = of_y and stretch is None
         dx, dy = engine.gradients(rows, cols, row_slope, column_slope, of_x=of_x or of_scale, of_y=of_y)
         dscale = None
@@ -85,6 +86,11 @@ class _PairLogSumExp(torch.autograd.Function):
 
 class _Engine(Protocol):
     """What makes the tiles of one problem; log-sum-exps are in base 2."""
+
+    @property
+    def whole(self) -> Tensor | None:
+        """All scores, if they were kept."""
+        ...
 
     def logsumexp(self, *, columns: bool) -> tuple[Tensor, Tensor]:
         """Rows (n,), and columns (m,) or (0,)."""
@@ -103,13 +109,21 @@ def runs_on_triton(vectors: Tensor) -> bool:
     return fits and importlib.util.find_spec("triton") is not None
 
 
-def _engine(x: Tensor, y: Tensor, scale: Tensor, excluded: Exclusion, power: float, stretch: Tensor | None) -> _Engine:
+def _engine(
+    x: Tensor,
+    y: Tensor,
+    scale: Tensor,
+    excluded: Exclusion,
+    power: float,
+    stretch: Tensor | None,
+    kept: Tensor | None = None,
+) -> _Engine:
     if runs_on_triton(x):
         from nearfar.learn.losses.triton_tiles import TritonTiles
 
         stretched = y if stretch is None else (y * stretch.unsqueeze(1)).to(y)
         return TritonTiles(x, stretched, scale, excluded, power)
-    return _TorchTiles(Tiles(x, y, scale, excluded, power, stretch))
+    return _TorchTiles(Tiles(x, y, scale, excluded, power, stretch, kept))
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,11 @@ class _TorchTiles:
     """Any device, any precision."""
 
     tiles: Tiles
+
+    @property
+    def whole(self) -> Tensor | None:
+        """All scores, if they were few."""
+        return self.tiles.whole
 
     def logsumexp(self, *, columns: bool) -> tuple[Tensor, Tensor]:
         """In base 2: rows (n,) and columns (m,) or (0,)."""

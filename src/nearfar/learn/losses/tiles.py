@@ -59,6 +59,7 @@ class Tiles:
         excluded: pairs whose score is about `EMPTY` instead.
         power: multiplies the scores after the limits have been applied.
         stretch: (m,) multiplies the rows of y; None for 1.
+        kept: what `whole` was after an earlier pass.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Tiles:
         excluded: Exclusion,
         power: float = 1.0,
         stretch: Tensor | None = None,
+        kept: Tensor | None = None,
     ) -> None:
         self.x, self.y, self.power, self._excluded = x, y, power, excluded
         self.scale = scale.detach() * LOG2_E
@@ -79,16 +81,25 @@ class Tiles:
         self.only = [_Keys.of(match, x.dtype) for match in [excluded.only] if match is not None]
         self.row_limit = None if excluded.row_limit is None else (excluded.row_limit * LOG2_E).unsqueeze(1)
         self.column_limit = None if excluded.column_limit is None else excluded.column_limit * LOG2_E
-        room = min(_ROWS, len(x)) * min(_COLUMNS, len(y))
+        # Where all scores fit into the cache they are one tile, which need not be made twice.
+        self._is_whole = len(x) * len(y) <= 2 * _ROWS * _COLUMNS and max(len(x), len(y)) <= 2 * _COLUMNS
+        self._rows, self._columns = (max(1, len(x)), max(1, len(y))) if self._is_whole else (_ROWS, _COLUMNS)
+        self._kept = kept
+        room = min(self._rows, len(x)) * min(self._columns, len(y))
         self._scores, self._weights, self._mask, self._other = (
             torch.empty(room, dtype=x.dtype, device=x.device) for _ in range(4)
         )
 
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of the rows, and these rows of x times scale."""
-        for start in range(0, len(self.x), _ROWS):
-            rows = slice(start, min(start + _ROWS, len(self.x)))
+        for start in range(0, len(self.x), self._rows):
+            rows = slice(start, min(start + self._rows, len(self.x)))
             yield rows, self.x[rows] * self.scale
+
+    @property
+    def whole(self) -> Tensor | None:
+        """All scores after a pass that left them as they were, if they were few enough to be one tile; else None."""
+        return self._scores if self._is_whole else None
 
     def right(self, cols: slice) -> Tensor:
         """Some rows of y, as they are multiplied."""
@@ -96,10 +107,13 @@ class Tiles:
 
     def across(self, rows: slice, scaled: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Along one block: slices of the columns, their scores, and room for as many weights; valid until the next."""
-        for start in range(0, len(self.y), _COLUMNS):
-            cols = slice(start, min(start + _COLUMNS, len(self.y)))
+        for start in range(0, len(self.y), self._columns):
+            cols = slice(start, min(start + self._columns, len(self.y)))
             shape = (rows.stop - rows.start, cols.stop - cols.start)
             scores, weights = (_shaped(room, shape) for room in (self._scores, self._weights))
+            if self._kept is not None:
+                yield cols, scores.copy_(self._kept.view(shape)), weights
+                continue
             torch.mm(scaled, self.right(cols).T, out=scores)
             if self._excluded != Exclusion():
                 self._leave_out(scores, rows, cols)
