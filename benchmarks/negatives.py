@@ -9,8 +9,9 @@ The settings are the recipe's defaults or those of the papers, with smaller queu
 that a queue of 16,384 makes a step six times as long. Nothing was tuned, neither on test nor on validation.
 
 Figures: `NAME_ndcg_at_10` mean over the seeds, from lowest to highest; `NAME_gain_pct` mean over the seeds of the gain over
-the plain run of the same seed, with a 95 % interval from queries resampled within each seed; `NAME_seconds` and
-`NAME_peak_mb` of the training process (one thread, two processes side by side, so seconds are rough), medians over the seeds.
+the plain run of the same seed, with a 95 % interval from queries resampled within each seed; `NAME_seconds` of the
+training, median over the seeds (one thread, two trainings side by side, so it is rough); `NAME_peak_mb` of a process that trains
+30 steps, in which every source has begun.
 
 The documents come from the running environment, so figures differ between environments; --data is not needed.
 """
@@ -58,6 +59,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "debias": ("negatives.debias=0.01",),
     "hardness": ("negatives.hardness=0.5",),
 }
+SHORT = 30
 QUICK_FILES = 300
 QUICK = (
     "train.epochs=1",
@@ -71,11 +73,10 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Trained:
-    """One run: nDCG@10 of each test query, and what the training took."""
+    """One run: nDCG@10 of each test query, and how long the training took."""
 
     per_query: npt.NDArray[np.float64]
     seconds: float
-    peak_mb: float
 
 
 def main() -> int:
@@ -96,7 +97,8 @@ def main() -> int:
         source = spool(table, QUICK_FILES if quick else None, stages)
         overrides = [source, "train.threads=1", *(QUICK if quick else ())]
         runs = trainings(work, names, overrides, 1 if quick else options.seeds, stages)
-    report(figures_of(runs), options.json, quick=quick)
+        figures = figures_of(runs) | memory(work, names, overrides, stages)
+    report(figures, options.json, quick=quick)
     return 0
 
 
@@ -111,15 +113,27 @@ def trainings(
         for name, folder in folders.items():
             prepare(folder, folders["plain"], [*overrides, f"seed={seed}", *VARIANTS[name]])
 
-        def trained(folder: Path) -> Trained:
-            result = in_a_process_of_its_own(folder)
+        def counted(folder: Path) -> Trained:
+            result = trained(folder)
             tick(1)
             return result
 
         with ThreadPoolExecutor(2) as pool:
-            for name, result in zip(names, pool.map(trained, folders.values()), strict=True):
+            for name, result in zip(names, pool.map(counted, folders.values()), strict=True):
                 found[name].append(result)
     return found
+
+
+def memory(work: Path, names: list[str], overrides: list[str], stages: Stages) -> Figures:
+    """Peak memory of a short training with the first seed, in which every source has begun."""
+    tick = stages("measuring memory", len(names))
+    figures: Figures = {}
+    for name in names:
+        folder = work / f"{name}-memory"
+        prepare(folder, work / "plain-0", [*overrides, "seed=0", *VARIANTS[name], f"train.max_steps={SHORT}"])
+        figures[f"{name}_peak_mb"] = figure(train_in_a_process_of_its_own(folder), "MB")
+        tick(1)
+    return figures
 
 
 def prepare(folder: Path, plain: Path, overrides: list[str]) -> None:
@@ -136,17 +150,18 @@ def prepare(folder: Path, plain: Path, overrides: list[str]) -> None:
     (folder / "recipe.yaml").write_text(dump_recipe(recipe), "utf-8")
 
 
-def in_a_process_of_its_own(folder: Path) -> Trained:
-    """Train, and measure the result on the test pairs."""
-    child = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve()), "--train", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def train_in_a_process_of_its_own(folder: Path) -> float:
+    """Train what is prepared; peak memory of that process in MB."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--train", str(folder)]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
         raise RuntimeError(f"the training in {folder} failed:\n{child.stderr}")
-    peak = json.loads(child.stdout.splitlines()[-1])
+    return float(child.stdout.splitlines()[-1])
+
+
+def trained(folder: Path) -> Trained:
+    """Train what is prepared, and measure the result on the test pairs."""
+    train_in_a_process_of_its_own(folder)
     run = open_run(folder)
     everything = len(run.corpus.query_texts) + len(run.corpus.document_texts)
     task = retrieval_task(run.corpus, TEST, max_queries=everything, max_documents=everything, seed=run.recipe.seed)
@@ -154,7 +169,7 @@ def in_a_process_of_its_own(folder: Path) -> Trained:
         raise DataError(f"{folder}: the run held out no test pairs, so there is nothing to measure")
     scores = measure(rank_dense(run.embedder(), task), task, resamples=1)
     seconds = json.loads((folder / "fit.json").read_text("utf-8"))["seconds"]
-    return Trained(scores.per_query["ndcg_at_10"], seconds, peak)
+    return Trained(scores.per_query["ndcg_at_10"], seconds)
 
 
 def train_prepared(folder: Path) -> int:
@@ -180,13 +195,12 @@ def peak_bytes() -> int:
 def figures_of(runs: dict[str, list[Trained]]) -> Figures:
     """Quality, gain and cost of each variant."""
     figures: Figures = {}
-    for name, trained in runs.items():
-        qualities = [float(run.per_query.mean()) for run in trained]
+    for name, found in runs.items():
+        qualities = [float(run.per_query.mean()) for run in found]
         figures[f"{name}_ndcg_at_10"] = figure(Interval(mean(qualities), min(qualities), max(qualities)), "share")
         if name != "plain":
-            figures[f"{name}_gain_pct"] = figure(gain(trained, runs["plain"]), "%")
-        figures[f"{name}_seconds"] = figure(median(run.seconds for run in trained), "s")
-        figures[f"{name}_peak_mb"] = figure(median(run.peak_mb for run in trained), "MB")
+            figures[f"{name}_gain_pct"] = figure(gain(found, runs["plain"]), "%")
+        figures[f"{name}_seconds"] = figure(median(run.seconds for run in found), "s")
     return figures
 
 
