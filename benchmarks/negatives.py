@@ -60,6 +60,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "hardness": ("negatives.hardness=0.5",),
 }
 SHORT = 30
+QUICK_VARIANTS = ("queue", "mined")
 QUICK_FILES = 300
 QUICK = (
     "train.epochs=1",
@@ -89,7 +90,8 @@ def main() -> int:
     if options.train:
         return train_prepared(options.train)
     quick: bool = options.quick
-    names = [name for name in VARIANTS if name == "plain" or name in options.only]
+    wanted = QUICK_VARIANTS if quick else options.only
+    names = [name for name in VARIANTS if name == "plain" or name in wanted]
     with tempfile.TemporaryDirectory(prefix="nearfar-") as temporary, progress_lines() as stages:
         work: Path = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
