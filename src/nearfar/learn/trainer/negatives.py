@@ -83,10 +83,8 @@ class PairNegatives:
             seed=recipe.seed,
             encoder=method.document_tower,
         )
-        self._momentum_encoder = self.sources.momentum
-        known = Known.of(corpus, corpus.queries_of(TRAIN))
-        assert known.document_owners is not None
-        self._owners: Ints = known.document_owners
+        # Only what is mined has to be told whose it is; it takes a pass over all positives.
+        self._owners = Known.of(corpus, corpus.queries_of(TRAIN)).document_owners if recipe.negatives.mined else None
 
     def before(self, batch: PairBatch, step: int) -> PairBatch:
         """The batch with the mined negatives of its anchors; mines first, if that is due."""
@@ -116,7 +114,7 @@ class PairNegatives:
         ids = [embedded.document_ids, embedded.negative_ids, *(source.contents.ids for source in sources)]
         here = np.unique(torch.cat(ids).cpu().numpy())
         listed = positives_within(self.corpus.positives, self.corpus.positive_starts, embedded.rows.cpu().numpy(), here)
-        if self.sources.mined is not None:
+        if self._owners is not None:
             # What was mined for one anchor may belong to a relative of another; batch, queue and bank say so themselves.
             mined = embedded.negative_ids.cpu().numpy()
             owners = embedded.query_ids.cpu().numpy()
@@ -134,9 +132,9 @@ class PairNegatives:
         """
         self.sources.follow(step, self.method.document_tower)
         keys = None
-        if self._momentum_encoder is not None and self.sources.wants_keys(step):
+        if self.sources.momentum is not None and self.sources.wants_keys(step):
             size = self.recipe.train.chunk or len(batch.rows)
-            parts = [self._momentum_encoder(part.documents) for part in batch.split(size)]
+            parts = [self.sources.momentum(part.documents) for part in batch.split(size)]
             keys = gathered(_Keys(torch.cat(parts))).vectors
         # In the order that one process would have: what falls out of a full queue depends on it.
         order = order_of_one(len(embedded.document_ids)).to(
