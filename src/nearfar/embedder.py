@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 Side = Literal["query", "document"]
 """Which tower (and prompt) an item goes through; the two sides of a symmetric encoder give the same vector."""
+
+Item: TypeAlias = Any
+"""One raw item: a string for an encoder of texts; a path, encoded bytes or an array (h, w) or (h, w, c) for one of pictures."""
 
 
 @runtime_checkable
@@ -22,7 +25,7 @@ class Embedder(Protocol):
         """Number of components of an embedding."""
         ...
 
-    def embed(self, items: Sequence[str], side: Side = "document") -> npt.NDArray[np.float32]:
+    def embed(self, items: Sequence[Item], side: Side = "document") -> npt.NDArray[np.float32]:
         """Embed `items`.
 
         Args:

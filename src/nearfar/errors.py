@@ -39,3 +39,7 @@ class MissingExtraError(NearfarError):
         super().__init__(
             f'{needed_for} needs packages that are not installed. Install them with: pip install "nearfar[{extra}]"'
         )
+
+
+class CollapseWarning(UserWarning):
+    """A training run goes wrong in a way that can be seen before its end; the message names the cause that is suspected."""

@@ -11,7 +11,8 @@ from nearfar.learn.data.batches import PairBatch, Tokens
 from nearfar.learn.encoders import build_encoder
 from nearfar.learn.methods.dual_encoder import DualEncoder
 from nearfar.recipe.schema import DualEncoder as Settings
-from nearfar.recipe.schema import StaticEncoder, Temperature, TextFrontendSettings, TransformerEncoder
+from nearfar.recipe.schema import Temperature
+from nearfar.recipe.text import StaticEncoder, TextFrontendSettings, TransformerEncoder
 
 VOCABULARY = 50
 STATIC: dict[str, Any] = {"kind": "static", "dim": 16, "projection": 12}

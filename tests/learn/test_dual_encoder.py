@@ -18,7 +18,8 @@ from nearfar.learn.losses import Match, Negatives, info_nce
 from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
 from nearfar.recipe.negatives import Negatives as NegativeSettings
 from nearfar.recipe.schema import DualEncoder as Settings
-from nearfar.recipe.schema import StaticEncoder, Temperature
+from nearfar.recipe.schema import Temperature
+from nearfar.recipe.text import StaticEncoder
 
 DIM = 16
 

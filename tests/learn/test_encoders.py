@@ -14,7 +14,7 @@ from nearfar.learn.data.batches import Tokens
 from nearfar.learn.encoders.static import StaticTextEncoder
 from nearfar.learn.encoders.text import PaddedTextEncoder, pad
 from nearfar.learn.model import TorchEmbedder
-from nearfar.recipe.schema import StaticEncoder
+from nearfar.recipe.text import StaticEncoder
 
 TEXTS = [[3], [4, 4, 5, 4], [7, 8, 9], [5, 5], [0, 3, 3]]
 

@@ -27,11 +27,13 @@ from nearfar.learn.data.split import TRAIN
 from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
 from nearfar.learn.model import build_method
 from nearfar.learn.negatives import MinedNegatives, Source
-from nearfar.learn.run import Prepared, open_prepared, prepare_run, train_run
-from nearfar.learn.trainer.fit import document_share, planned_steps
+from nearfar.learn.pairs import PreparedPairs
+from nearfar.learn.run import train_run
+from nearfar.learn.trainer.fit import planned_steps
 from nearfar.learn.trainer.negatives import PairNegatives, for_loss
 from nearfar.learn.trainer.validation import PairRetrieval
 from nearfar.progress import Tick
+from nearfar.progress import silent
 from nearfar.recipe import Recipe
 from nearfar.recipe.data import SpansPairing
 
@@ -103,7 +105,7 @@ class Prepare(NamedTuple):
     """What a step needs, without a trainer."""
 
     recipe: Recipe
-    data: Prepared
+    data: PreparedPairs
     batches: PairDataset
     method: DualEncoder
     negatives: PairNegatives
@@ -114,7 +116,7 @@ def made(path: Path, folder: Path, *overrides: str, steps: int = 10, say: Any = 
     nothing_held_out = ("data.split.validation=0", "data.split.test=0", "train.early_stop=null")
     recipe = made_recipe(path, *SCHEDULE[:2], *nothing_held_out, *overrides)
     folder.mkdir()
-    data = prepare_run(recipe, folder)
+    data = PreparedPairs.prepare(recipe, folder, silent)
     batches = PairDataset.of(
         data.corpus,
         data.query_tokens,
@@ -505,8 +507,7 @@ def test_the_trainer_does_what_a_loop_written_by_hand_does(mixed: Path, tmp_path
     of = made(mixed, tmp_path / "hand", *settings, *SCHEDULE[1:], steps=28)
     train_run(made_recipe(mixed, *SCHEDULE, *nothing_held_out, *settings), tmp_path / "run")
     data, settings_of = of.data, of.recipe.train
-    share = document_share(data.document_tokens, data.frontend.vocab_size, data.corpus.training_documents())
-    method = build_method(of.recipe, data.frontend, share)
+    method = build_method(of.recipe, data.frontend, data.document_share())
     of.method.load_state_dict(method.state_dict())
     method, remembered = of.method, of.negatives.sources
     if remembered.momentum is not None:
@@ -925,7 +926,7 @@ def test_with_each_source_it_learns(tmp_path: Path, case: str) -> None:
     data = write_pairs(tmp_path / "pairs.jsonl", 300, topics=40)
     recipe = made_recipe(data, "train.batch_size=32", "train.epochs=12", "train.early_stop=null", LEARNT[case])
     run = train_run(recipe, tmp_path / "run")
-    prepared = open_prepared(tmp_path / "run")
+    prepared = PreparedPairs.open(tmp_path / "run")
     retrieval = PairRetrieval(prepared.corpus, *prepared[2:], prepared.frontend, seed=0)
     before, after = (retrieval.measure(e.method)["recall_at_10"] for e in (run.untrained(), run.embedder()))
     assert after > before + 0.4, (before, after)
@@ -942,7 +943,7 @@ def test_without_the_block_a_run_is_the_same_as_with_an_empty_one(mixed: Path, t
         assert differing(tmp_path / name, tmp_path / "without") == []
     held = torch.load(tmp_path / "without" / "checkpoints" / "last.ckpt", weights_only=True)
     recipe = made_recipe(mixed, *SCHEDULE)
-    method = build_method(recipe, open_prepared(tmp_path / "without").frontend)
+    method = build_method(recipe, PreparedPairs.open(tmp_path / "without").frontend)
     assert {name.removeprefix("method.") for name in held["state_dict"]} == method.state_dict().keys()
     assert all(name.startswith("method.") for name in held["state_dict"])
 

@@ -12,7 +12,7 @@ import yaml
 from nearfar.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 from nearfar.recipe.data import FolderSource, LeadBodyPairing, SpansPairing
 from nearfar.recipe.reference import EXAMPLE
-from nearfar.recipe.schema import HuggingFaceEncoder, TransformerEncoder
+from nearfar.recipe.text import HuggingFaceEncoder, TransformerEncoder
 
 GOOD = """\
 name: docs-search

@@ -5,9 +5,19 @@ from __future__ import annotations
 import json
 
 from nearfar.bundle.manifest import Manifest, Metric
+from nearfar.frontend.settings import ImageSettings
 
+_IMAGE_FIGURES = {
+    "knn_accuracy": "share of test pictures whose nearest training pictures vote for their label",
+    "probe_accuracy": "share that a linear classifier on the embeddings gets right, trained on all labels of the training pictures",
+    "few_label_accuracy": "the same with ten labels a class",
+    "nmi": "how far clusters of the embeddings are the labels (normalised mutual information)",
+    "view_recall_at_1": "share of test pictures that are found by a random view of them, among all test pictures",
+    "accuracy": "share that the classifier in the bundle gets right",
+}
 _LINES = {
     "bm25": "BM25 (keywords only)",
+    "pixels": "raw pixels",
     "untrained": "the same encoder, untrained",
     "model": "trained model, float weights",
     "bundle": "**this bundle, as it runs on a device**",
@@ -37,26 +47,61 @@ def figure(metric: Metric) -> str:
 
 def _what(manifest: Manifest) -> str:
     frontend = manifest.frontend
-    towers = (
-        "one encoder for both sides"
-        if len({t.graph for t in manifest.towers.values()}) == 1
-        else "an encoder for each side"
-    )
     prefixes = (
         f" Its first {' or '.join(map(str, sorted(manifest.dims)))} components also work on their own."
         if manifest.dims
         else ""
     )
+    shape = f"{manifest.dim} dimensions, compared by {manifest.similarity}.{prefixes}"
+    if isinstance(frontend, ImageSettings):
+        colours = {1: "in grey", 3: "in colour"}.get(frontend.channels, f"of {frontend.channels} channels")
+        fitted = "the central square of a picture" if frontend.fit == "crop" else "the whole picture, squashed to a square"
+        labels = (
+            f" It also tells {len(manifest.classes)} labels apart: {_plain(', '.join(manifest.classes[:20]))}"
+            f"{', ...' if len(manifest.classes) > 20 else ''}."
+            if manifest.classes
+            else ""
+        )
+        what = (
+            f"An image encoder: it puts pictures that look alike near each other. {shape} It sees {fitted} at "
+            f"{frontend.size} x {frontend.size} pixels {colours}.{labels}"
+        )
+    else:
+        towers = (
+            "one encoder for both sides"
+            if len({t.graph for t in manifest.towers.values()}) == 1
+            else "an encoder for each side"
+        )
+        what = (
+            f"A text encoder for search: it puts a query near the documents that answer it. {towers.capitalize()}, "
+            f"{shape} Queries are cut to {frontend.max_query_tokens} tokens, documents to {frontend.max_document_tokens}."
+        )
     return (
-        f"# {_plain(manifest.name)}\n\n"
-        f"A text encoder for search: it puts a query near the documents that answer it. {towers.capitalize()}, "
-        f"{manifest.dim} dimensions, compared by {manifest.similarity}.{prefixes} Queries are cut to "
-        f"{frontend.max_query_tokens} tokens, documents to {frontend.max_document_tokens}. Made with nearfar on "
-        f"{manifest.created.date().isoformat()}; it runs on onnxruntime, without network and without torch."
+        f"# {_plain(manifest.name)}\n\n{what} Made with nearfar on {manifest.created.date().isoformat()}; it runs on "
+        "onnxruntime, without network and without torch."
     )
 
 
 def _use(manifest: Manifest) -> str:
+    rows = f"The rows of `embed` are float32, {manifest.dim} components, unit length."
+    if isinstance(manifest.frontend, ImageSettings):
+        classify = (
+            '\nscores = encoder.classify(["photo.jpg"])  # (1, %d), probabilities of encoder.classes'
+            % len(manifest.classes)
+            if manifest.classes
+            else ""
+        )
+        return f"""## Use
+
+`BUNDLE` is this folder; `pip install "nearfar[images]"` reads picture files.
+
+```python
+from nearfar.edge.encoder import Encoder
+encoder = Encoder.open("BUNDLE")
+cosines = encoder.embed(["a.jpg"]) @ encoder.embed(["b.jpg", "c.png"]).T  # (1, 2){classify}
+```
+
+{rows} Paths, encoded bytes and arrays (h, w, c) are all pictures."""
     return f"""## Use
 
 `BUNDLE` is this folder.
@@ -72,7 +117,7 @@ nearfar index BUNDLE my-documents/ -o my-index
 nearfar search my-index "a question"
 ```
 
-The rows of `embed` are float32, {manifest.dim} components, unit length."""
+{rows}"""
 
 
 def _figures(manifest: Manifest) -> str:
@@ -84,9 +129,14 @@ def _figures(manifest: Manifest) -> str:
         metrics = manifest.metrics[line]
         cells = (figure(metrics[name]) if name in metrics else "" for name in names)
         rows.append(f"| {_LINES.get(line, _plain(line))} | {' | '.join(cells)} |")
-    intro = (
-        "On held-out pairs that were never trained on; 95 % bootstrap intervals in brackets where they were computed."
-    )
+    items = "pictures" if isinstance(manifest.frontend, ImageSettings) else "pairs"
+    intro = f"On held-out {items} that were never trained on; 95 % bootstrap intervals in brackets where they were computed."
+    if items == "pictures":
+        intro += "\n\n" + "\n".join(
+            f"- `{name}`: {meaning}"
+            for name, meaning in _IMAGE_FIGURES.items()
+            if any(name in metrics for metrics in manifest.metrics.values())
+        )
     return f"## How well it works\n\n{intro}\n\n" + "\n".join(rows)
 
 
@@ -100,10 +150,18 @@ def _data(manifest: Manifest) -> str:
     rows += [f"- {key}: {value}" for key, value in facts.items() if value]
     if provenance.parent:
         rows.append(f"- made from the bundle `{provenance.parent}`")
-    return "## Training data\n\nThe data itself is not in this bundle; its vocabulary is.\n\n" + "\n".join(rows)
+    vocabulary = "" if isinstance(manifest.frontend, ImageSettings) else "; its vocabulary is"
+    return f"## Training data\n\nThe data itself is not in this bundle{vocabulary}.\n\n" + "\n".join(rows)
 
 
 def _limits(manifest: Manifest) -> str:
+    if isinstance(manifest.frontend, ImageSettings):
+        return """## Limits and intended use
+
+- Meant for pictures like those it was trained on. On other cameras, lights or subjects, measure first.
+- What is alike is what the views of the recipe left unchanged: an encoder trained to overlook colour cannot search by it.
+- A cosine orders the pictures near one picture; it is no probability, and no proof that two show the same thing or person.
+- It repeats the leanings of its training data. Do not use it alone to decide about people."""
     return f"""## Limits and intended use
 
 - Meant for ranking texts like those it was trained on. On another subject or language, measure first.

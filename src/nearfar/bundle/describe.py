@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nearfar.bundle.bundle import Bundle
+from nearfar.frontend.settings import ImageSettings, TextSettings
 
 
 def describe(bundle: Bundle) -> list[tuple[str, str]]:
@@ -25,14 +26,10 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
         ("dimensions", ", ".join(str(dim) for dim in (manifest.dim, *sorted(manifest.dims, reverse=True)))),
         ("similarity", manifest.similarity),
         ("towers", towers),
-        ("longest query", f"{frontend.max_query_tokens} tokens"),
-        ("longest document", f"{frontend.max_document_tokens} tokens"),
+        *_frontend(frontend),
     ]
-    rows += [
-        (f"{side} prompt", repr(prompt))
-        for side, prompt in (("query", frontend.query_prompt), ("document", frontend.document_prompt))
-        if prompt
-    ]
+    if manifest.classes:
+        rows.append(("labels", ", ".join(manifest.classes)))
     if manifest.fusion is not None:
         terms = " + ".join(
             f"{weight:.4g} {name}"
@@ -57,3 +54,15 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     rows.append(("made with", ", ".join(f"{package} {version}" for package, version in provenance.versions.items())))
     return rows
+
+
+def _frontend(frontend: TextSettings | ImageSettings) -> list[tuple[str, str]]:
+    if isinstance(frontend, ImageSettings):
+        fitted = "central square" if frontend.fit == "crop" else "squashed to a square"
+        return [("pixels", f"{frontend.size} x {frontend.size}, {frontend.channels} channels, {fitted}")]
+    prompts = (("query prompt", frontend.query_prompt), ("document prompt", frontend.document_prompt))
+    return [
+        ("longest query", f"{frontend.max_query_tokens} tokens"),
+        ("longest document", f"{frontend.max_document_tokens} tokens"),
+        *((name, repr(prompt)) for name, prompt in prompts if prompt),
+    ]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
     PositiveInt,
+    Tag,
     ValidationError,
     model_validator,
 )
@@ -20,7 +22,7 @@ from pydantic_core import from_json
 
 from nearfar.embedder import Side
 from nearfar.errors import BundleError
-from nearfar.frontend.settings import TextSettings
+from nearfar.frontend.settings import ImageSettings, TextSettings
 
 FORMAT: Final = 1
 """The manifest format that this version reads and writes."""
@@ -41,7 +43,9 @@ class Tower(_Part):
     """One side of a dual encoder."""
 
     graph: FileName
-    """The ONNX file: inputs `ids` and `mask`, int64 (n, L); output `embedding`, float32 (n, d), rows of unit length."""
+    """The ONNX file. Of a text encoder, inputs `ids` and `mask`, int64 (n, L); of an image encoder, input `pixels`, float32
+    (n, c, h, w) in [0, 1]. Output `embedding`, float32 (n, d), rows of unit length; where the manifest names `classes`, also
+    `scores`, float32 (n, classes), one logit a class."""
 
 
 class Metric(_Part):
@@ -93,6 +97,19 @@ class Provenance(_Part):
     """Digest of the bundle that this one was made from."""
 
 
+def _kind_of_frontend(value: Any) -> Any:
+    """The tag of a frontend block; one without a kind is of the first bundles, which were all of texts."""
+    return value.get("kind", "text") if isinstance(value, dict) else getattr(value, "kind", None)
+
+
+Frontend = Annotated[
+    Annotated[TextSettings, Tag("text")] | Annotated[ImageSettings, Tag("image")], Discriminator(_kind_of_frontend)
+]
+
+_KINDS = {"text": "text-dual-encoder", "image": "image-encoder"}
+"""Kind of the frontend -> kind of the bundle."""
+
+
 def _creation_time() -> datetime:
     """Now, or SOURCE_DATE_EPOCH where a reproducible bundle is wanted (reproducible-builds.org)."""
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
@@ -105,15 +122,17 @@ class Manifest(_Part):
     format: Literal[1] = FORMAT
     created: AwareDatetime = Field(default_factory=_creation_time)
     name: str = Field(min_length=1, max_length=200)
-    kind: Literal["text-dual-encoder"] = "text-dual-encoder"
+    kind: Literal["text-dual-encoder", "image-encoder"] = "text-dual-encoder"
     towers: dict[Side, Tower]
-    """`query` and `document`; both may name the same graph."""
+    """`query` and `document`; both may name the same graph, and in an image encoder do."""
     dim: PositiveInt
     """Components of an embedding."""
     dims: tuple[PositiveInt, ...] = ()
     """Shorter prefixes that were trained to work on their own (Matryoshka)."""
     similarity: Literal["cosine"] = "cosine"
-    frontend: TextSettings
+    frontend: Frontend
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """The label of each of the graph's `scores`, in their order; none without a classifier."""
     fusion: Fusion | None = None
     provenance: Provenance
     metrics: dict[str, dict[str, Metric]] = {}
@@ -123,6 +142,14 @@ class Manifest(_Part):
     def _fits_together(self) -> Self:
         if set(self.towers) != {"query", "document"}:
             raise ValueError(f"towers must be query and document, not {', '.join(sorted(self.towers)) or 'none'}")
+        if self.kind != _KINDS[self.frontend.kind]:
+            raise ValueError(
+                f"kind is {self.kind}, but with a frontend of kind {self.frontend.kind} it must be {_KINDS[self.frontend.kind]}"
+            )
+        if self.kind == "image-encoder" and len({tower.graph for tower in self.towers.values()}) > 1:
+            raise ValueError("towers of an image encoder must name the same graph")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("classes must differ from each other")
         if any(prefix >= self.dim for prefix in self.dims):
             raise ValueError(f"dims are prefixes of an embedding: all must be below dim ({self.dim})")
         return self
@@ -134,7 +161,7 @@ class Manifest(_Part):
     @property
     def file_names(self) -> set[str]:
         """The files that the manifest needs beside itself."""
-        return {tower.graph for tower in self.towers.values()} | {self.frontend.tokenizer}
+        return {tower.graph for tower in self.towers.values()} | set(self.frontend.files)
 
 
 def read_manifest(content: bytes, where: str) -> Manifest:
@@ -161,7 +188,14 @@ def read_manifest(content: bytes, where: str) -> Manifest:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'manifest'}: {problem['msg']}"
-            for problem in error.errors(include_url=False)[:5]
+            f"{_key(problem['loc'])}: {problem['msg']}" for problem in error.errors(include_url=False)[:5]
         )
         raise BundleError(f"{where}: {problems}: {again}") from error
+
+
+def _key(location: tuple[str | int, ...]) -> str:
+    """The key path of a problem, without the kind that pydantic puts in where there is a choice."""
+    parts = [str(part) for part in location]
+    if len(parts) > 1 and parts[0] == "frontend" and parts[1] in _KINDS:
+        del parts[1]
+    return ".".join(parts) or "manifest"

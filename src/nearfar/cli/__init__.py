@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nearfar import __version__
-from nearfar.cli import demo, recipe, search, train
+from nearfar.cli import demo, pictures, recipe, search, train
 from nearfar.errors import InterruptedRunError, NearfarError
 
 app = typer.Typer(
@@ -23,6 +23,8 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(train.export)
 app.command()(train.evaluate)
+app.command()(pictures.finetune)
+app.command()(pictures.views)
 app.command()(search.inspect)
 app.command()(search.index)
 app.command("search")(search.search)

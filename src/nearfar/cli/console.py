@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
+from nearfar.errors import CollapseWarning
 from nearfar.progress import Tick
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ out = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
 
 _ROWS = {
+    "pixels": "raw pixels",
     "bm25": "BM25",
     "untrained": "encoder, untrained",
     "model": "trained, float",
@@ -26,11 +29,23 @@ _ROWS = {
     "hybrid": "bundle, hybrid",
 }
 _FIGURES = {
+    "accuracy": "accuracy",
+    "knn_accuracy": "kNN",
+    "probe_accuracy": "linear probe",
+    "few_label_accuracy": "10 a class",
+    "nmi": "NMI",
+    "view_recall_at_1": "view R@1",
     "ndcg_at_10": "nDCG@10",
     "recall_at_1": "R@1",
     "recall_at_10": "R@10",
     "recall_at_100": "R@100",
     "mrr_at_10": "MRR@10",
+}
+
+
+_TITLES = {
+    True: "Held-out pairs, all documents as candidates",
+    False: "Held-out pictures, training pictures as their neighbours",
 }
 
 
@@ -74,33 +89,54 @@ def progress_lines() -> Iterator[ProgressLines]:
         TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
         TextColumn("[dim]{task.fields[note]}[/]", table_column=Column(no_wrap=True, overflow="crop")),
     )
-    with Progress(*columns, console=notes, refresh_per_second=5) as progress:
+    with Progress(*columns, console=notes, refresh_per_second=5) as progress, _warnings_as_lines():
         lines = ProgressLines(progress)
         yield lines
         lines.finish()
 
 
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Show what a run warns of as one line above the progress, not as Python does it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CollapseWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, CollapseWarning):
+                notes.print(f"warning: {message}", style="yellow", markup=False, soft_wrap=True)
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
+
+
 def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
-    """The figures of a bundle, its baselines beside it; half the 95 % interval beside nDCG@10."""
+    """The figures of a bundle, its baselines beside it; half the 95 % interval beside the first figure."""
+    names = [name for name in _FIGURES if any(name in values for values in metrics.values())]
     table = Table(
-        title="Held-out pairs, all documents as candidates",
+        title=_TITLES["ndcg_at_10" in names],
         title_justify="left",
         box=None,
         pad_edge=False,
         padding=(0, 2, 0, 0),
     )
     table.add_column("")
-    for figure in _FIGURES.values():
-        table.add_column(figure, justify="right")
+    for name in names:
+        table.add_column(_FIGURES[name], justify="right")
     for row, values in metrics.items():
         cells = []
-        for name in _FIGURES:
-            metric = values[name]
+        for name in names:
+            metric = values.get(name)
+            if metric is None:
+                cells.append("")
+                continue
             interval = ""
-            if name == "ndcg_at_10" and metric.low is not None and metric.high is not None:
+            if name == names[0] and metric.low is not None and metric.high is not None:
                 interval = f" ±{(metric.high - metric.low) / 2:.3f}"
             cells.append(f"{metric.value:.3f}{interval}")
-        table.add_row(_ROWS.get(row, row), *cells, style="bold" if row == "hybrid" else "")
+        table.add_row(_ROWS.get(row, row), *cells, style="bold" if row == list(metrics)[-1] else "")
     return table
 
 

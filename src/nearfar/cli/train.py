@@ -27,7 +27,7 @@ def train(
         bool, typer.Option("--export/--no-export", help="Make the bundle when training has ended.")
     ] = True,
 ) -> None:
-    """Train what a recipe describes, measure it on held-out pairs, and make a bundle."""
+    """Train what a recipe describes, measure it on what was held out, and make a bundle."""
     from nearfar import road
     from nearfar.cli.console import progress_lines, show_skipped
 
@@ -75,7 +75,10 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
         out.print(figures_table(bundle.manifest.metrics))
     out.print(f"\nbundle  {bundle.path}  ({bundle.size_bytes / 1e6:.2f} MB, {bundle.manifest.dim} dimensions)")
     out.print(f"run     {run}")
-    out.print(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index", soft_wrap=True)
+    if bundle.manifest.frontend.kind == "text":
+        out.print(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index", soft_wrap=True)
+    elif not bundle.manifest.classes:
+        out.print(f"\nnext:   nearfar finetune {run} LABELLED-FOLDER --per-class 10", soft_wrap=True)
 
 
 def evaluate(

@@ -1,6 +1,42 @@
-"""Raw item to model input, the same code in training and on the device."""
+"""Raw item to model input, the same code in training and on the device; nothing is loaded before it is used."""
 
-from nearfar.frontend.settings import TextSettings
-from nearfar.frontend.text import TextFrontend
+from __future__ import annotations
 
-__all__ = ["TextFrontend", "TextSettings"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nearfar.frontend.decoding import PictureError
+    from nearfar.frontend.frontend import Frontend, GraphInput, open_frontend
+    from nearfar.frontend.image import ImageFrontend
+    from nearfar.frontend.settings import ImageSettings, TextSettings
+    from nearfar.frontend.text import TextFrontend
+
+_HOMES = {
+    "Frontend": "frontend",
+    "GraphInput": "frontend",
+    "ImageFrontend": "image",
+    "ImageSettings": "settings",
+    "PictureError": "decoding",
+    "TextFrontend": "text",
+    "TextSettings": "settings",
+    "open_frontend": "frontend",
+}
+
+__all__ = [
+    "Frontend",
+    "GraphInput",
+    "ImageFrontend",
+    "ImageSettings",
+    "PictureError",
+    "TextFrontend",
+    "TextSettings",
+    "open_frontend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

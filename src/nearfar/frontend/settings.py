@@ -1,16 +1,20 @@
-"""What a frontend writes into the manifest, so that the device prepares text exactly as training did."""
+"""What a frontend writes into the manifest, so that the device prepares items exactly as training did."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+_MAX_VALUES = 2**26  # of one prepared picture: 256 MB, beyond which no device follows
 
 
-class TextSettings(BaseModel):
-    """Settings of a `TextFrontend`, without its vocabulary (that is the file `tokenizer`)."""
-
+class _FrontendSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class TextSettings(_FrontendSettings):
+    """Settings of a `TextFrontend`, without its vocabulary (that is the file `tokenizer`)."""
 
     kind: Literal["text"] = "text"
     tokenizer: str = "tokenizer.json"
@@ -23,3 +27,34 @@ class TextSettings(BaseModel):
     """Put before every query."""
     document_prompt: str = ""
     """Put before every document."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the frontend needs in a bundle."""
+        return (self.tokenizer,)
+
+
+class ImageSettings(_FrontendSettings):
+    """Settings of an `ImageFrontend`. Mean and standard deviation of the pixels are no part of it: they lie in the graph."""
+
+    kind: Literal["image"] = "image"
+    size: Annotated[int, Field(ge=1, le=8192)]
+    """Height and width in pixels of what the graph takes."""
+    channels: Annotated[int, Field(ge=1, le=1024)] = 3
+    """1 for grey, 3 for red, green and blue; any other number must be that of the pictures themselves."""
+    fit: Literal["crop", "squash"] = "crop"
+    """How a picture that is not square becomes so: `crop` keeps its central square, `squash` changes its proportions."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the frontend needs in a bundle: none."""
+        return ()
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> Self:
+        values = self.size * self.size * self.channels
+        if values > _MAX_VALUES:
+            raise ValueError(
+                f"size {self.size} with {self.channels} channels is {values:,} values a picture: at most {_MAX_VALUES:,}"
+            )
+        return self

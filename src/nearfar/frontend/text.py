@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from nearfar.embedder import Side
+from nearfar.embedder import Item, Side
 from nearfar.errors import DataError
+from nearfar.frontend.frontend import Feed, GraphInput
+from nearfar.frontend.length_batches import length_batches
 from nearfar.frontend.settings import TextSettings
 from nearfar.frontend.unicode import without_surrogates
 from nearfar.frontend.vocabulary import train_tokenizer
@@ -22,6 +24,9 @@ Ids = npt.NDArray[np.int32]
 # six characters. Only runs of white space or single words of hundreds of characters come near it. Cutting first keeps a
 # pasted 100 kB query as fast as a short one.
 _CHARACTERS_PER_TOKEN = 32
+
+_TOKENS_PER_BATCH = 16_384  # bounds the memory of one run of a graph whatever the texts are
+_TEXTS_PER_BLOCK = 4_096  # texts that are tokens at the same time
 
 _PADDING_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>")
 _UNKNOWN_NAMES = ("[UNK]", "<unk>")
@@ -210,8 +215,7 @@ class TextFrontend:
         Raises:
             DataError: an item is not a string.
         """
-        if isinstance(texts, str):
-            raise DataError("got one string where a list of texts is needed: wrap it as [text]")
+        self.check(texts)
         limit = self._max_tokens[side]
         prompt, longest = self._prompts[side], limit * _CHARACTERS_PER_TOKEN
         prepared = []
@@ -223,6 +227,49 @@ class TextFrontend:
         encoded = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=False)
         rows = [[*self._before, *encoding.ids[:room], *self._after] for encoding in encoded]
         return [np.array(row or [self._unknown_id], dtype=np.int32) for row in rows]
+
+    @property
+    def inputs(self) -> Mapping[str, GraphInput]:
+        """What the graph of a tower takes."""
+        return {name: GraphInput("tensor(int64)", 2) for name in ("ids", "mask")}
+
+    @property
+    def contract(self) -> str:
+        """The same in words."""
+        return "ids and mask, both int64 (n, L)"
+
+    @property
+    def unit(self) -> str:
+        """What a batch is counted in."""
+        return "tokens"
+
+    @property
+    def sides_differ(self) -> bool:
+        """Prompts and lengths belong to a side."""
+        return True
+
+    def check(self, items: Sequence[Item]) -> None:
+        """Refuse one string, which Python takes for a list of its characters.
+
+        Raises:
+            DataError: `items` is a string.
+        """
+        if isinstance(items, str):
+            raise DataError("got one string where a list of texts is needed: wrap it as [text]")
+
+    def feeds(self, items: Sequence[Item], side: Side, batch_size: int) -> Iterator[tuple[list[int], Feed]]:
+        """Yield batches of texts of like length; see `Frontend.feeds`."""
+        for start in range(0, len(items), _TEXTS_PER_BLOCK):
+            rows = self.encode(items[start : start + _TEXTS_PER_BLOCK], side)
+            for batch in length_batches([len(row) for row in rows], batch_size, _TOKENS_PER_BATCH):
+                ids, mask = self.pad([rows[position] for position in batch])
+                yield [start + position for position in batch], {"ids": ids, "mask": mask}
+
+    def trials(self, side: Side) -> Feed:
+        """The shortest and the longest row, of the last token of the vocabulary."""
+        rows = [np.full(length, self.vocab_size - 1, dtype=np.int32) for length in (1, self._max_tokens[side])]
+        ids, mask = self.pad(rows)
+        return {"ids": ids, "mask": mask}
 
     def frame(self, side: Side) -> tuple[Ids, Ids]:
         """The ids before and after the text in every row of `encode`: special tokens, and the prompt of that side.

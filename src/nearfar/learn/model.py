@@ -17,7 +17,8 @@ from nearfar.learn.data.batches import Tokens
 from nearfar.learn.encoders import build_encoder
 from nearfar.learn.methods.dual_encoder import DualEncoder
 from nearfar.learn.reason import first_line
-from nearfar.recipe.schema import FileTokenizer, HuggingFaceEncoder, Recipe, TrainTokenizer, TransformerEncoder
+from nearfar.recipe.schema import Recipe
+from nearfar.recipe.text import FileTokenizer, HuggingFaceEncoder, TrainTokenizer, TransformerEncoder
 
 
 def build_frontend(recipe: Recipe, texts: Any) -> TextFrontend:
@@ -30,7 +31,7 @@ def build_frontend(recipe: Recipe, texts: Any) -> TextFrontend:
     Raises:
         RunError: where the tokenizer of an `hf` encoder cannot be found.
     """
-    settings = recipe.frontend
+    settings, encoder, _ = recipe.of_text
     tokenizer = settings.tokenizer
     lengths: dict[str, Any] = {
         "max_query_tokens": settings.max_query_tokens,
@@ -39,7 +40,7 @@ def build_frontend(recipe: Recipe, texts: Any) -> TextFrontend:
         "document_prompt": settings.prompts.document,
     }
     if isinstance(tokenizer, TrainTokenizer):
-        needs_cls = isinstance(recipe.encoder, TransformerEncoder) and recipe.encoder.pooling == "cls"
+        needs_cls = isinstance(encoder, TransformerEncoder) and encoder.pooling == "cls"
         return TextFrontend.train(
             texts,
             model=tokenizer.model,
@@ -51,8 +52,8 @@ def build_frontend(recipe: Recipe, texts: Any) -> TextFrontend:
         )
     if isinstance(tokenizer, FileTokenizer):
         return TextFrontend.from_file(tokenizer.path, **lengths)
-    assert isinstance(recipe.encoder, HuggingFaceEncoder)
-    return TextFrontend.from_file(_tokenizer_of(recipe.encoder), **lengths)
+    assert isinstance(encoder, HuggingFaceEncoder)
+    return TextFrontend.from_file(_tokenizer_of(encoder), **lengths)
 
 
 def _tokenizer_of(encoder: HuggingFaceEncoder) -> Path:
@@ -80,22 +81,23 @@ def build_method(recipe: Recipe, frontend: TextFrontend, document_share: npt.NDA
         document_share: (vocab_size,) share of training documents with each token, where known.
     """
     torch.manual_seed(recipe.seed)
+    texts, encoder, settings = recipe.of_text
 
     def tower() -> Any:
         return build_encoder(
-            recipe.encoder,
-            recipe.frontend,
+            encoder,
+            texts,
             vocab_size=frontend.vocab_size,
             pad_id=frontend.pad_id,
             document_share=document_share,
         )
 
     query_tower = tower()
-    document_tower = query_tower if recipe.method.towers == "shared" else tower()
-    for prefix in recipe.method.matryoshka:
+    document_tower = query_tower if settings.towers == "shared" else tower()
+    for prefix in settings.matryoshka:
         if prefix > query_tower.dim:
             raise RunError(f"method.matryoshka has {prefix}, but the encoder gives only {query_tower.dim} dimensions")
-    return DualEncoder(query_tower, document_tower, recipe.method, recipe.negatives)
+    return DualEncoder(query_tower, document_tower, settings, recipe.negatives)
 
 
 class TorchEmbedder:

@@ -37,7 +37,7 @@ def main() -> None:
     try:
         recipe = parse_recipe(task["recipe"], base=directory)
         stages = _reporting(reports) if rank.number == 0 else silent
-        fit(recipe, *open_prepared(directory), directory, resume=task["resume"], stages=stages, rank=rank)
+        fit(recipe, open_prepared(recipe, directory), directory, resume=task["resume"], stages=stages, rank=rank)
         dist.destroy_process_group()
     except BaseException as error:  # a signal too: somebody wants to know
         traceback.print_exc()

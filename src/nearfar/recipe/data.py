@@ -57,7 +57,57 @@ class DocstringsSource(Settings):
     """Read only so many files, spread evenly over all packages (for a quick try)."""
 
 
-Source = Annotated[FolderSource | TableSource | DocstringsSource, Field(discriminator="kind")]
+class ImagesSource(Settings):
+    """A folder of pictures, read recursively in name order. Folders `train`, `validation` (or `val`) and `test` at its top are taken
+    as the split.
+    """
+
+    kind: Literal["images"]
+    path: Path
+    """The folder; relative paths start at the recipe's own folder."""
+    labels: Literal["none", "folder"] = "none"
+    """Whether the first folder level says what a picture shows. Labels are measured with; most methods do not learn from them."""
+    suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".gif", ".tif", ".tiff", ".npy")
+    """Which files to read."""
+
+
+class ImageColumns(Settings):
+    """Which columns of a Parquet table hold the pictures."""
+
+    image: str = "image"
+    """Column with encoded pictures (the bytes of a JPEG, PNG, ...), or a struct that has them as `bytes`."""
+    label: str | None = None
+    """Column that says what a picture shows, as text or a whole number."""
+    label_name: str | None = None
+    """Column with the name of what the number in `label` stands for."""
+    split: str | None = None
+    """Column that says `train`, `validation` or `test`; by default a folder's files of these names do."""
+    id: str | None = None
+    """Column with a unique name; by default file and row number."""
+    group: str | None = None
+    """Column that says what belongs together (one patient, one film), for a split by group."""
+
+
+class ImageTableSource(Settings):
+    """Pictures inside a Parquet file, or in all Parquet files of a folder."""
+
+    kind: Literal["image_table"]
+    path: Path
+    """The file or folder; relative paths start at the recipe's own folder."""
+    columns: ImageColumns = ImageColumns()
+    """Where the pictures are."""
+
+
+class DigitsSource(Settings):
+    """The 1,797 handwritten digits (8 x 8, with labels) that come with scikit-learn: something to try things on."""
+
+    kind: Literal["digits"]
+
+
+ImageSource = ImagesSource | ImageTableSource | DigitsSource
+TextSource = FolderSource | TableSource | DocstringsSource
+
+Source = Annotated[TextSource | ImageSource, Field(discriminator="kind")]
 
 
 class PairingRule(Settings):
@@ -118,10 +168,17 @@ class SpansPairing(PairingRule):
         return self
 
 
-Pairing = Annotated[
-    ColumnsPairing | LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing | SpansPairing,
-    Field(discriminator="kind"),
-]
+class ViewsPairing(PairingRule):
+    """Two views of one picture belong together; how they are drawn is said in `views`. What else is positive (pictures of one label
+    for `sup_con`, nearest neighbours for `nnclr`) the method says.
+    """
+
+    kind: Literal["views"]
+
+
+TextPairing = ColumnsPairing | LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing | SpansPairing
+
+Pairing = Annotated[TextPairing | ViewsPairing, Field(discriminator="kind")]
 
 
 class Split(Settings):
@@ -130,9 +187,9 @@ class Split(Settings):
     by: Literal["random", "group"] = "random"
     """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part."""
     validation: Fraction = 0.05
-    """Share of the pairs to stop and to choose by."""
+    """Share of the pairs or pictures to stop and to choose by."""
     test: Fraction = 0.1
-    """Share of the pairs for the figures that are reported."""
+    """Share of the pairs or pictures for the figures that are reported. Pictures that come with a split keep it."""
 
     @model_validator(mode="after")
     def _leaves_training_data(self) -> Self:
@@ -149,6 +206,9 @@ class Data(Settings):
     pairings: tuple[Pairing, ...] = Field(min_length=1)
     """One or more rules; their pairs are mixed."""
     split: Split = Split()
+    labels_per_class: Count | None = None
+    """Pictures: learn from the labels of so many training pictures a class, drawn at random; `null` from all. Only methods that
+    learn from labels care."""
     bad_rows: Literal["refuse", "skip"] = "skip"
     """Whether a row or file that cannot be read stops the run; skipped ones are counted and shown either way."""
 
@@ -159,7 +219,14 @@ class Data(Settings):
         return self
 
     @model_validator(mode="after")
-    def _columns_need_a_table(self) -> Self:
+    def _pairings_fit_the_source(self) -> Self:
+        pictures = isinstance(self.source, ImageSource)
+        for pairing in self.pairings:
+            if isinstance(pairing, ViewsPairing) != pictures:
+                raise ValueError(
+                    f"pairing '{pairing.kind}' is for {'text' if pictures else 'pictures'}, but the source is '{self.source.kind}'"
+                    + ("; the pairing of pictures is 'views'" if pictures else "")
+                )
         if not isinstance(self.source, TableSource) and any(p.kind == "columns" for p in self.pairings):
             raise ValueError(
                 f"pairing 'columns' needs a source with columns (jsonl, csv, parquet), not '{self.source.kind}'; "

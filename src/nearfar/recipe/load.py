@@ -14,9 +14,10 @@ from nearfar.errors import RecipeError
 from nearfar.recipe.located import KeyPath, Located, show_name, show_value
 from nearfar.recipe.messages import explain, nearest
 from nearfar.recipe.overrides import apply_override
-from nearfar.recipe.schema import HuggingFaceEncoder, Recipe
+from nearfar.recipe.schema import Recipe
 from nearfar.recipe.schema_tree import Node
 from nearfar.recipe.settings import Settings
+from nearfar.recipe.text import HuggingFaceEncoder
 from nearfar.recipe.yaml_text import MAX_CHARACTERS, read_yaml
 
 _Block = TypeVar("_Block", bound=Settings)

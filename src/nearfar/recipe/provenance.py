@@ -7,6 +7,8 @@ from typing import Any
 from nearfar.recipe.data import ColumnsPairing
 from nearfar.recipe.schema import Recipe
 
+_OF_IMAGES = ("temperature", "queue", "prototypes", "bank_momentum", "momentum", "sample")
+
 
 def policy_of(recipe: Recipe) -> dict[str, Any]:
     """What counted as negative, and what never did: plain values, for JSON.
@@ -15,6 +17,8 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
         `sources`: for each in use its numbers; `mining`: the rule, or None; `ignored`: in words, what was left out of every
         source; `margin`, `debias` and `hardness` as in the recipe.
     """
+    if recipe.modality == "image":
+        return _policy_of_images(recipe)
     negatives = recipe.negatives
     sources: dict[str, dict[str, Any]] = {"batch": {"pairs": recipe.train.batch_size}}
     columns = [p.negative for p in recipe.data.pairings if isinstance(p, ColumnsPairing) and p.negative]
@@ -41,6 +45,20 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
         "margin": negatives.margin,
         "debias": negatives.debias,
         "hardness": negatives.hardness,
+    }
+
+
+def _policy_of_images(recipe: Recipe) -> dict[str, Any]:
+    """What a method for pictures compares with is its own; its keys say how much of it."""
+    method = recipe.of_images.method.model_dump(mode="json")
+    own = {key: value for key, value in method.items() if key in _OF_IMAGES and value is not None}
+    return {
+        "sources": {method["kind"]: {"pictures": recipe.train.batch_size, **own}},
+        "mining": None,
+        "ignored": ["the picture itself"],
+        "margin": None,
+        "debias": 0.0,
+        "hardness": 0.0,
     }
 
 

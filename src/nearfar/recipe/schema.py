@@ -2,140 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, Strict, model_validator
 
-from nearfar.recipe.data import Data
+from nearfar.recipe.data import Data, ImageSource, ImagesSource, ImageTableSource
+from nearfar.recipe.image_encoders import ImageEncoderBlock, ImageEncoderSettings
+from nearfar.recipe.images import ImageFrontendSettings
+from nearfar.recipe.methods import ImageMethodSettings
 from nearfar.recipe.negatives import Negatives
-from nearfar.recipe.settings import Amount, Count, Dimension, Fraction, Settings
-
-# --- frontend --------------------------------------------------------------------------------------------------------
-
-
-class TrainTokenizer(Settings):
-    """Learn the vocabulary from the corpus."""
-
-    kind: Literal["train"]
-    model: Literal["wordpiece", "bpe"] = "wordpiece"
-    """How words are cut into pieces."""
-    vocab_size: Annotated[int, Strict(), Field(ge=64, le=500_000)] = 16_000
-    """Number of pieces; fewer if the corpus does not have so many."""
-    lowercase: bool = True
-    """Fold case and strip accents."""
-    split_identifiers: bool = False
-    """Cut camelCase at its humps, for text with code in it; snake_case is cut in any case."""
-
-
-class FileTokenizer(Settings):
-    """Use an existing tokenizer.json (Hugging Face `tokenizers` format)."""
-
-    kind: Literal["file"]
-    path: Path
-    """The file; relative paths start at the recipe's own folder."""
-
-
-class ModelTokenizer(Settings):
-    """Use the tokenizer that comes with the `hf` encoder."""
-
-    kind: Literal["model"]
-
-
-Tokenizer = Annotated[TrainTokenizer | FileTokenizer | ModelTokenizer, Field(discriminator="kind")]
-
-
-class Prompts(Settings):
-    """Text put before an item of each side."""
-
-    query: str = ""
-    """Put before every query."""
-    document: str = ""
-    """Put before every document."""
-
-
-class TextFrontendSettings(Settings):
-    """How text becomes token ids: the same in training and on the device."""
-
-    kind: Literal["text"] = "text"
-    tokenizer: Tokenizer = TrainTokenizer(kind="train")
-    """Where the vocabulary comes from; by default that of the model for encoder `hf`, and else one learned from the corpus."""
-    max_query_tokens: Count = 64
-    """A query is cut to so many tokens."""
-    max_document_tokens: Count = 256
-    """A document is cut to so many tokens."""
-    prompts: Prompts = Prompts()
-
-
-# --- encoder ---------------------------------------------------------------------------------------------------------
-
-
-class StaticEncoder(Settings):
-    """A table of token embeddings with a learned weight per token, summed over the text; microseconds on any device."""
-
-    kind: Literal["static"]
-    dim: Dimension = 256
-    """Components of a token vector, and of an embedding."""
-    term_frequency: Literal["sqrt", "linear"] = "sqrt"
-    """How the occurrences of a token in a text add up: f of them weigh the square root of f, or f."""
-    token_dropout: Fraction = 0.0
-    """Share of tokens left out at random while training."""
-    projection: Count | None = None
-    """Output dimension of an optional linear layer after pooling."""
-
-    @property
-    def output_dim(self) -> int:
-        """Dimension of the embeddings."""
-        return self.projection or self.dim
-
-
-class TransformerEncoder(Settings):
-    """A small transformer trained from scratch."""
-
-    kind: Literal["transformer"]
-    dim: Dimension = 256
-    """Components of a token vector, and of an embedding; a multiple of `heads`."""
-    layers: Count = 2
-    """Blocks of attention and feed-forward."""
-    heads: Count = 4
-    """Attention heads of a block."""
-    feedforward: Count = 512
-    """Width of the feed-forward layer."""
-    dropout: Fraction = 0.1
-    """Share of activations left out at random while training."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """One vector per text: the mean of its token vectors, or that of a first [CLS] token."""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
-        if self.dim % self.heads:
-            raise ValueError(f"dim ({self.dim}) must be a multiple of heads ({self.heads})")
-        return self
-
-    @property
-    def output_dim(self) -> int:
-        """Dimension of the embeddings."""
-        return self.dim
-
-
-class HuggingFaceEncoder(Settings):
-    """An encoder from a Hugging Face model directory or hub name, fine-tuned. Code inside a model repository is never run."""
-
-    kind: Literal["hf"]
-    model: str
-    """A local directory or a hub name; a hub name is fetched by `transformers` from wherever HF_ENDPOINT points."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub model."""
-    pooling: Literal["mean", "cls"] = "mean"
-    """One vector per text: the mean of its token vectors, or its first token. Use what the model was trained with."""
-    projection: Count | None = None
-    """Output dimension of an optional linear layer after pooling."""
-
-
-Encoder = Annotated[StaticEncoder | TransformerEncoder | HuggingFaceEncoder, Field(discriminator="kind")]
-
-
-# --- method ----------------------------------------------------------------------------------------------------------
+from nearfar.recipe.settings import Count, Settings
+from nearfar.recipe.text import HuggingFaceEncoder, TextEncoderSettings, TextFrontendSettings
+from nearfar.recipe.training import Evaluation, Export, Training
+from nearfar.recipe.views import Views
 
 
 class Temperature(Settings):
@@ -159,80 +39,31 @@ class DualEncoder(Settings):
     """Prefix lengths that are trained to work on their own (Matryoshka representation learning, arXiv:2205.13147)."""
 
 
-Method = Annotated[DualEncoder, Field(discriminator="kind")]
+Frontend = Annotated[TextFrontendSettings | ImageFrontendSettings, Field(discriminator="kind")]
+Encoder = Annotated[TextEncoderSettings | ImageEncoderBlock, Field(discriminator="kind")]
+Method = Annotated[DualEncoder | ImageMethodSettings, Field(discriminator="kind")]
 
 
-# --- training, evaluation, export ------------------------------------------------------------------------------------
+class TextParts(NamedTuple):
+    """The blocks of a recipe for text that are of its own kind."""
+
+    frontend: TextFrontendSettings
+    encoder: TextEncoderSettings
+    method: DualEncoder
 
 
-class EarlyStop(Settings):
-    """Stop when the validation metric no longer grows."""
+class ImageParts(NamedTuple):
+    """The blocks of a recipe for pictures that are of its own kind."""
 
-    metric: Literal["ndcg_at_10", "recall_at_1", "recall_at_10", "mrr_at_10"] = "ndcg_at_10"
-    """What is to grow; the best step by it is exported."""
-    patience: Count = 3
-    """Validations without a new best before the run stops."""
-
-
-class Training(Settings):
-    """The optimiser and the loop."""
-
-    epochs: Amount = 10.0
-    """Passes over the training pairs; may be a fraction."""
-    max_steps: Count | None = None
-    """Stop after so many steps even if `epochs` would go on; the learning rate falls to zero by then."""
-    batch_size: Annotated[int, Strict(), Field(ge=2, le=10**7)] = 1024
-    """Pairs a step over all ranks; the other pairs of the batch are the negatives."""
-    chunk: Count | None = None
-    """Items that go through the encoder at a time; the loss still sees the whole batch, and the gradient stays the same (GradCache, arXiv:2101.06983). Memory then grows with the chunk instead of the batch, and a step encodes everything twice."""
-    devices: Count = 1
-    """Processes, each with its share of the batch: on one GPU each where the accelerator is `gpu`, else on the CPU, where they share `threads`."""
-    learning_rate: Amount = 1e-2
-    """Peak rate of AdamW. About 0.01 for `static`, 0.0005 for `transformer`, 0.00005 for `hf`."""
-    weight_decay: Annotated[float, Strict(), Field(ge=0)] = 0.0
-    """Of matrices; biases and token weights are not decayed."""
-    warmup: Fraction = 0.05
-    """Share of the steps in which the learning rate grows from zero; afterwards it falls linearly."""
-    gradient_clip: Amount | None = None
-    """Largest norm of the gradient."""
-    validate_every: Count | None = None
-    """Steps between validations; by default ten times a run."""
-    early_stop: EarlyStop | None = EarlyStop()
-    """`null` trains to the last step and exports that."""
-    checkpoint_every: Count = 50
-    """Steps between checkpoints; a killed run resumes from the last one, bit-identically."""
-    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
-    """What to train on."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Number format, in the names of Lightning."""
-    threads: Count | None = None
-    """CPU threads; by default all cores."""
-
-
-class Evaluation(Settings):
-    """What is measured on the held-out pairs."""
-
-    bootstrap: Annotated[int, Strict(), Field(ge=0, le=10**6)] = 1000
-    """Resamples for the 95 % intervals."""
-    max_queries: Count = 2_000
-    """At most so many test queries, drawn at random."""
-    max_documents: Count = 200_000
-    """At most so many candidates: all positives, and others drawn at random."""
-    baselines: tuple[Literal["bm25", "untrained"], ...] = ("bm25", "untrained")
-    """What the model is set beside."""
-
-
-class Export(Settings):
-    """What ships."""
-
-    quantise: Literal["int8", "none"] = "int8"
-    """Number format of the weights that ship."""
-    dim: Count | None = None
-    """Keep only the first so many components (a Matryoshka prefix)."""
+    source: ImageSource
+    frontend: ImageFrontendSettings
+    views: Views
+    encoder: ImageEncoderBlock
+    method: ImageMethodSettings
 
 
 class Recipe(Settings):
-    """A whole run: data, frontend, encoder, method, negatives, training, evaluation, export."""
+    """A whole run: data, frontend, views, encoder, method, negatives, training, evaluation, export."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=80)]
     """Lower-case letters, digits, `.`, `_`, `-`; names the run's folder and the bundle."""
@@ -241,16 +72,44 @@ class Recipe(Settings):
     seed: Annotated[int, Strict(), Field(ge=0, lt=2**31)] = 0
     """Of all randomness: the same recipe, data and machine give the same weights."""
     data: Data
-    frontend: TextFrontendSettings = TextFrontendSettings()
+    frontend: Frontend = TextFrontendSettings()
+    """How an item becomes what the encoder takes."""
+    views: Views | None = None
+    """How views of a picture are drawn; only for pictures, where it has a default of its own."""
     encoder: Encoder
-    """What turns tokens into a vector."""
+    """What turns an item into a vector."""
     method: Method = DualEncoder()
     """What it learns by."""
     negatives: Negatives = Negatives()
-    """What is negative besides the other pairs of the batch, and what is not."""
+    """What is negative besides the other pairs of the batch, and what is not; for `dual_encoder`."""
     train: Training = Training()
     evaluate: Evaluation = Evaluation()
     export: Export = Export()
+
+    @property
+    def modality(self) -> Literal["text", "image"]:
+        """What the items are."""
+        return self.frontend.kind
+
+    @property
+    def of_text(self) -> TextParts:
+        """The blocks of a recipe for text."""
+        frontend, encoder, method = self.frontend, self.encoder, self.method
+        assert isinstance(frontend, TextFrontendSettings)
+        assert isinstance(encoder, TextEncoderSettings)
+        assert isinstance(method, DualEncoder)
+        return TextParts(frontend, encoder, method)
+
+    @property
+    def of_images(self) -> ImageParts:
+        """The blocks of a recipe for pictures."""
+        source, frontend, encoder, method = self.data.source, self.frontend, self.encoder, self.method
+        assert isinstance(source, ImageSource)
+        assert isinstance(frontend, ImageFrontendSettings)
+        assert isinstance(encoder, ImageEncoderBlock)
+        assert isinstance(method, ImageMethodSettings)
+        assert self.views is not None
+        return ImageParts(source, frontend, self.views, encoder, method)
 
     @model_validator(mode="before")
     @classmethod
@@ -260,29 +119,102 @@ class Recipe(Settings):
         encoder, frontend = values.get("encoder"), values.get("frontend", {})
         if not isinstance(encoder, dict) or encoder.get("kind") != "hf" or not isinstance(frontend, dict):
             return values
-        return {**values, "frontend": {"tokenizer": {"kind": "model"}, **frontend}}
+        return {**values, "frontend": {"kind": "text", "tokenizer": {"kind": "model"}, **frontend}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pictures_have_their_own_defaults(cls, values: object) -> object:
+        if not isinstance(values, dict):
+            return values
+        frontend = values.get("frontend")
+        if not isinstance(frontend, Mapping) or frontend.get("kind") != "image":
+            return values
+        train, evaluate = values.get("train", {}), values.get("evaluate", {})
+        own: dict[str, Any] = {"views": values.get("views") if values.get("views") is not None else {}}
+        if isinstance(train, dict):
+            own["train"] = {"early_stop": None, **train}
+        if isinstance(evaluate, dict):
+            own["evaluate"] = {"baselines": ("pixels", "untrained"), **evaluate}
+        return {**values, **own}
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        is_hf = isinstance(self.encoder, HuggingFaceEncoder)
-        if self.frontend.tokenizer.kind == "model" and not is_hf:
+    def _parts_are_of_one_kind(self) -> Self:
+        pictures = self.modality == "image"
+        if pictures != isinstance(self.data.source, ImageSource):
+            kinds = "image" if not pictures else "text"
             raise ValueError(
-                f"frontend.tokenizer 'model' needs encoder 'hf'; encoder '{self.encoder.kind}' has no tokenizer of its own: "
+                f"data.source is '{self.data.source.kind}', which frontend '{self.modality}' does not read: set frontend.kind to {kinds}"
+            )
+        if pictures != isinstance(self.encoder, ImageEncoderSettings):
+            raise ValueError(f"encoder '{self.encoder.kind}' does not take what frontend '{self.modality}' gives")
+        if pictures != isinstance(self.method, ImageMethodSettings):
+            raise ValueError(
+                f"method '{self.method.kind}' is for {'text' if pictures else 'pictures'}: "
+                + ("choose one for pictures, such as simclr" if pictures else "leave it out, or set it to dual_encoder")
+            )
+        if not pictures and self.views is not None:
+            raise ValueError("views are for pictures: leave them out")
+        if pictures and self.negatives != Negatives():
+            raise ValueError(
+                f"negatives are set, but method '{self.method.kind}' has its own: leave them out, and see the keys of method"
+            )
+        odd = [name for name in self.evaluate.baselines if name == ("bm25" if pictures else "pixels")]
+        if odd:
+            raise ValueError(f"evaluate.baselines has {odd[0]}, which frontend '{self.modality}' cannot be measured by")
+        metric = self.train.early_stop.metric if self.train.early_stop else None
+        if metric is not None and pictures != (metric == "knn_accuracy"):
+            raise ValueError(
+                f"train.early_stop.metric is {metric}, which is not measured for frontend '{self.modality}'"
+                + ("; set it to knn_accuracy" if pictures else "")
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _image_parts_fit(self) -> Self:
+        if self.modality != "image":
+            return self
+        source, _, views, encoder, method = self.of_images
+        if views.local is not None and not method.takes_crops:
+            raise ValueError(f"views.local are of no use to method '{method.kind}': leave them out, or choose swav")
+        if method.needs_labels and isinstance(source, ImagesSource) and source.labels == "none":
+            raise ValueError(
+                f"method '{method.kind}' learns from labels: set data.source.labels to folder, or choose another such as simclr"
+            )
+        if method.needs_labels and isinstance(source, ImageTableSource) and source.columns.label is None:
+            raise ValueError(
+                f"method '{method.kind}' learns from labels: set data.source.columns.label, or choose another such as simclr"
+            )
+        output_dim = getattr(encoder, "output_dim", None)
+        if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:
+            raise ValueError(f"export.dim is {self.export.dim}, but the encoder gives only {output_dim} dimensions")
+        return self
+
+    @model_validator(mode="after")
+    def _text_parts_fit(self) -> Self:
+        if self.modality != "text":
+            return self
+        frontend, encoder, method = self.of_text
+        is_hf = isinstance(encoder, HuggingFaceEncoder)
+        if frontend.tokenizer.kind == "model" and not is_hf:
+            raise ValueError(
+                f"frontend.tokenizer 'model' needs encoder 'hf'; encoder '{encoder.kind}' has no tokenizer of its own: "
                 "use 'train' or 'file'"
             )
-        if self.frontend.tokenizer.kind == "train" and is_hf:
+        if frontend.tokenizer.kind == "train" and is_hf:
             raise ValueError(
                 "encoder 'hf' was pretrained with its own vocabulary: leave frontend.tokenizer out, or set it to {kind: model}"
             )
         # The width of a pretrained model without a projection is known only when it is loaded.
-        output_dim = (
-            self.encoder.projection if isinstance(self.encoder, HuggingFaceEncoder) else self.encoder.output_dim
-        )
-        for prefix in self.method.matryoshka:
+        output_dim = encoder.projection if isinstance(encoder, HuggingFaceEncoder) else encoder.output_dim
+        for prefix in method.matryoshka:
             if output_dim is not None and prefix > output_dim:
                 raise ValueError(f"method.matryoshka has {prefix}, but the encoder gives only {output_dim} dimensions")
         if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:
             raise ValueError(f"export.dim is {self.export.dim}, but the encoder gives only {output_dim} dimensions")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_stop_by(self) -> Self:
         if self.train.early_stop is not None and self.data.split.validation == 0:
             raise ValueError(
                 "train.early_stop needs validation pairs: set data.split.validation above 0, or train.early_stop to null"

@@ -4,29 +4,78 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nearfar.recipe.data import ColumnsPairing, Data, DocstringsSource, SpansPairing
-from nearfar.recipe.schema import HuggingFaceEncoder, ModelTokenizer, Recipe, TrainTokenizer, TransformerEncoder
+from nearfar.recipe.data import ColumnsPairing, Data, DigitsSource, DocstringsSource, ImagesSource, SpansPairing
+from nearfar.recipe.schema import Recipe
+from nearfar.recipe.settings import Settings
+from nearfar.recipe.text import HuggingFaceEncoder, ModelTokenizer, TrainTokenizer, TransformerEncoder
 
 
 def summarise(recipe: Recipe) -> list[tuple[str, str]]:
     """Rows (what, how) that say what a run of `recipe` would do."""
+    middle = _of_images(recipe) if recipe.modality == "image" else _of_text(recipe)
     return [
         ("recipe", recipe.name + (f": {recipe.description.strip()}" if recipe.description else "")),
         ("data", _source(recipe.data)),
         ("positives", "; ".join(_pairing(pairing) for pairing in recipe.data.pairings)),
         ("held out", _split(recipe.data)),
-        ("text", _frontend(recipe)),
-        ("encoder", _encoder(recipe)),
-        ("method", _method(recipe)),
-        ("negatives", _negatives(recipe)),
+        *middle,
         ("training", _training(recipe)),
         ("evaluation", _evaluation(recipe)),
         ("export", _export(recipe)),
     ]
 
 
+def _of_text(recipe: Recipe) -> list[tuple[str, str]]:
+    return [
+        ("text", _frontend(recipe)),
+        ("encoder", _encoder(recipe)),
+        ("method", _method(recipe)),
+        ("negatives", _negatives(recipe)),
+    ]
+
+
+def _of_images(recipe: Recipe) -> list[tuple[str, str]]:
+    _, frontend, views, encoder, method = recipe.of_images
+    stored = f", prepared at {frontend.store_size}" if frontend.store_size else ""
+    pixels = f"{frontend.size} x {frontend.size} pixels{stored}, {frontend.channels} channels, {frontend.fit}"
+    return [
+        ("pictures", pixels),
+        ("views", _keys(views)),
+        ("encoder", _kind(encoder)),
+        ("method", _kind(method)),
+    ]
+
+
+def _kind(block: Settings) -> str:
+    kind = str(getattr(block, "kind", "")).replace("_", " ")
+    keys = _keys(block)
+    return f"{kind} ({keys})" if keys else kind
+
+
+def _keys(block: Settings) -> str:
+    """The keys of a block that are set, in brackets those of the blocks in it."""
+    parts = []
+    for key, value in block:
+        if key == "kind" or value is None:
+            continue
+        shown = f"({_keys(value)})" if isinstance(value, Settings) else _plain(value)
+        parts.append(f"{key.replace('_', ' ')} {shown}")
+    return ", ".join(parts)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(map(_plain, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _source(data: Data) -> str:
     source = data.source
+    if isinstance(source, DigitsSource):
+        return "the digits of scikit-learn"
+    if isinstance(source, ImagesSource):
+        named = "their folder is their label" if source.labels == "folder" else "without labels"
+        return f"pictures in {source.path}, {named}" + _if_missing(source.path)
     if isinstance(source, DocstringsSource):
         of = ", ".join(str(path) for path in source.paths) or "the standard library and installed packages"
         return f"docstrings of {of}" + (f", at most {source.limit_files:,} files" if source.limit_files else "")
@@ -46,7 +95,8 @@ def _pairing(pairing: object) -> str:
         return f"columns {pairing.query} and {pairing.positive}{negative}"
     if isinstance(pairing, SpansPairing):
         return f"spans of {pairing.min_tokens} to {pairing.max_tokens} tokens and the rest"
-    return str(getattr(pairing, "kind", "")).replace("_", " ")
+    kind = str(getattr(pairing, "kind", "")).replace("_", " ")
+    return "two views of a picture" if kind == "views" else kind
 
 
 def _split(data: Data) -> str:
@@ -54,7 +104,7 @@ def _split(data: Data) -> str:
 
 
 def _frontend(recipe: Recipe) -> str:
-    frontend = recipe.frontend
+    frontend = recipe.of_text.frontend
     tokenizer = frontend.tokenizer
     if isinstance(tokenizer, TrainTokenizer):
         how = f"{tokenizer.model} vocabulary of {tokenizer.vocab_size:,}, learned from the data"
@@ -66,7 +116,7 @@ def _frontend(recipe: Recipe) -> str:
 
 
 def _encoder(recipe: Recipe) -> str:
-    encoder = recipe.encoder
+    encoder = recipe.of_text.encoder
     if isinstance(encoder, HuggingFaceEncoder):
         projection = f", projected to {encoder.projection} dimensions" if encoder.projection else ""
         return f"{encoder.model} ({encoder.pooling} pooling{projection})"
@@ -75,7 +125,7 @@ def _encoder(recipe: Recipe) -> str:
 
 
 def _method(recipe: Recipe) -> str:
-    method = recipe.method
+    method = recipe.of_text.method
     temperature = f"temperature {method.temperature.initial:g}{', learned' if method.temperature.learned else ''}"
     prefixes = f"; prefixes {', '.join(map(str, method.matryoshka))} work on their own" if method.matryoshka else ""
     return f"{method.kind.replace('_', ' ')}, {method.towers} towers, {temperature}{prefixes}"
@@ -112,7 +162,7 @@ def _training(recipe: Recipe) -> str:
         else ""
     )
     return (
-        f"{train.epochs:g} epochs{steps}, {train.batch_size:,} pairs a step, learning rate {train.learning_rate:g}, "
+        f"{train.epochs:g} epochs{steps}, {train.batch_size:,} {'pictures' if recipe.modality == 'image' else 'pairs'} a step, learning rate {train.learning_rate:g}, "
         f"{train.accelerator} ({train.precision}), seed {recipe.seed}{stop}"
     )
 

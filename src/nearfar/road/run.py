@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from nearfar.errors import MissingExtraError, RecipeError, RunError
 from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, load_recipe
-from nearfar.road.export import export_bundle
+from nearfar.road.export_images import export_image_bundle
+from nearfar.road.export_text import export_text_bundle
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle
     from nearfar.learn.model import TorchEmbedder
+    from nearfar.learn.pictures import PictureEmbedder
     from nearfar.learn.run import TrainedRun
 
 
@@ -41,7 +43,7 @@ class Run:
         return run
 
     def _trained(self) -> TrainedRun:
-        trained: TrainedRun = _training_wing().run.open_run(self.directory)
+        trained: TrainedRun = training_wing().run.open_run(self.directory)
         return trained
 
     @property
@@ -52,10 +54,9 @@ class Run:
     @property
     def skipped(self) -> tuple[dict[str, int], list[str]]:
         """What the reader passed over: how many for which reason, and the first few with file and line."""
-        counts = self._trained().corpus.counts
-        return counts.skipped, counts.examples
+        return self._trained().skipped
 
-    def embedder(self, *, dim: int | None = None) -> TorchEmbedder:
+    def embedder(self, *, dim: int | None = None) -> TorchEmbedder | PictureEmbedder:
         """The trained model in float, as an Embedder."""
         return self._trained().embedder(dim=dim)
 
@@ -74,7 +75,7 @@ class Run:
             target: directory of the bundle; by default `bundle` in the run's directory.
             dim: keep only the first so many components; by default as the recipe says.
             quantise: `int8` or `none`; by default as the recipe says.
-            baselines: what to set beside the bundle, of `bm25` and `untrained`; by default as the recipe says.
+            baselines: what to set beside the bundle, of `bm25`, `pixels` and `untrained`; by default as the recipe says.
             stages: told what is being done.
 
         Returns:
@@ -87,17 +88,18 @@ class Run:
         trained = self._trained()
         recipe = trained.recipe
         _check_known("quantise", [quantise] if quantise is not None else [], ("int8", "none"))
-        _check_known("baselines", baselines or [], ("bm25", "untrained"))
+        pictures = recipe.modality == "image"
+        _check_known("baselines", baselines or [], ("pixels" if pictures else "bm25", "untrained"))
         if dim is not None and dim < 1:
             raise RunError(f"dim is {dim}: give the number of components to keep, 1 or more")
-        return export_bundle(
-            trained,
-            Path(target) if target is not None else self.directory / "bundle",
-            dim=dim or recipe.export.dim,
-            quantise=quantise or recipe.export.quantise,
-            baselines=recipe.evaluate.baselines if baselines is None else baselines,
-            stages=stages,
-        )
+        target = Path(target) if target is not None else self.directory / "bundle"
+        options: dict[str, Any] = {
+            "dim": dim or recipe.export.dim,
+            "quantise": quantise or recipe.export.quantise,
+            "baselines": recipe.evaluate.baselines if baselines is None else baselines,
+            "stages": stages,
+        }
+        return (export_image_bundle if pictures else export_text_bundle)(trained, target, **options)
 
 
 def train(
@@ -128,7 +130,7 @@ def train(
     parsed = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     if directory is None:
         directory = Path("runs") / f"{parsed.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    _training_wing().run.train_run(parsed, Path(directory), stages=stages)
+    training_wing().run.train_run(parsed, Path(directory), stages=stages)
     return Run(Path(directory))
 
 
@@ -141,11 +143,11 @@ def resume(directory: str | Path, *, stages: Stages = silent) -> Run:
     directory = Path(directory)
     if not (directory / "recipe.yaml").is_file():
         raise RunError(f"{directory} is not a run: it has no recipe.yaml. Give a directory that `nearfar train` made.")
-    _training_wing().run.train_run(load_recipe(directory / "recipe.yaml"), directory, resume=True, stages=stages)
+    training_wing().run.train_run(load_recipe(directory / "recipe.yaml"), directory, resume=True, stages=stages)
     return Run(directory)
 
 
-def _training_wing() -> Any:
+def training_wing() -> Any:
     """The package `nearfar.learn`, or a clear error where torch is not installed."""
     try:
         import nearfar.learn.run

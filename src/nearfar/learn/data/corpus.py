@@ -23,7 +23,7 @@ from nearfar.learn.data.split import (
     VALIDATION,
 )
 from nearfar.learn.data.textfile import TextFile
-from nearfar.recipe.data import ColumnsPairing, Data, SpansPairing, TableSource
+from nearfar.recipe.data import ColumnsPairing, Data, SpansPairing, TableSource, ViewsPairing
 from nearfar.recipe.data import DocstringsSource as DocstringsSettings
 from nearfar.recipe.data import FolderSource as FolderSettings
 from nearfar.sources import (
@@ -139,6 +139,7 @@ def _source(data: Data) -> DocumentSource:
         return FolderSource(settings.path, suffixes=settings.suffixes, max_file_mb=settings.max_file_mb)
     if isinstance(settings, DocstringsSettings):
         return DocstringsSource(settings.paths, limit_files=settings.limit_files)
+    assert isinstance(settings, TableSource)
     return TableDocuments(settings.path, settings.kind, **settings.columns.model_dump())
 
 
@@ -158,7 +159,7 @@ def _read(data: Data, relations: Relations, seed: int, progress: Progress) -> li
                 relations.add(pair, measured=pairing.measure)
                 progress(1)
             reports.append(table.report)
-    on_documents = [p for p in data.pairings if not isinstance(p, ColumnsPairing)]
+    on_documents = [p for p in data.pairings if not isinstance(p, ColumnsPairing | ViewsPairing)]
     if on_documents:
         source = _source(data)
         for sections in files(source.documents()):

@@ -1,4 +1,6 @@
-"""Encoders: tokens in, one vector each out. Built from the recipe's encoder block by `build_encoder`."""
+"""Encoders: tokens or pixels in, one vector each out. Built from the recipe's encoder block by `build_encoder` (text) and
+`build_image_encoder`.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,11 @@ from typing import Any
 import numpy.typing as npt
 
 from nearfar.errors import RunError
+from nearfar.learn.encoders.build_image import build_image_encoder
 from nearfar.learn.encoders.text import TextEncoder
-from nearfar.recipe.schema import HuggingFaceEncoder, StaticEncoder, TextFrontendSettings, TransformerEncoder
+from nearfar.recipe.text import HuggingFaceEncoder, StaticEncoder, TextFrontendSettings, TransformerEncoder
 
-__all__ = ["TextEncoder", "build_encoder"]
+__all__ = ["TextEncoder", "build_encoder", "build_image_encoder"]
 
 
 def build_encoder(

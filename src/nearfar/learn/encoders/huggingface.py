@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from nearfar.errors import MissingExtraError, RunError
 from nearfar.learn.encoders.text import PaddedTextEncoder, pool
 from nearfar.learn.reason import first_line
-from nearfar.recipe.schema import HuggingFaceEncoder
+from nearfar.recipe.text import HuggingFaceEncoder
 
 
 class HuggingFaceTextEncoder(PaddedTextEncoder):

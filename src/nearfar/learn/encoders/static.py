@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nearfar.learn.data.batches import Tokens
 from nearfar.learn.encoders.text import TextEncoder
-from nearfar.recipe.schema import StaticEncoder
+from nearfar.recipe.text import StaticEncoder
 
 
 class StaticTextEncoder(TextEncoder):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nearfar.learn.encoders.text import PaddedTextEncoder, pool
-from nearfar.recipe.schema import TransformerEncoder
+from nearfar.recipe.text import TransformerEncoder
 
 
 class Block(nn.Module):

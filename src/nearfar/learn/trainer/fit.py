@@ -14,32 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import CSVLogger
+from torch import nn
 from torch.utils.data import DataLoader
 
 from nearfar.errors import InterruptedRunError, RunError
-from nearfar.frontend import TextFrontend
-from nearfar.learn.data.batches import PairDataset, StepSampler
-from nearfar.learn.data.corpus import Ints, PairCorpus
-from nearfar.learn.data.split import VALIDATION
-from nearfar.learn.data.textfile import TokenFile
-from nearfar.learn.methods.dual_encoder import DualEncoder
-from nearfar.learn.model import build_method
+from nearfar.learn.data.batches import StepSampler
 from nearfar.learn.reason import first_line
 from nearfar.learn.trainer.caching import batch_statistics
 from nearfar.learn.trainer.checkpoints import Checkpoints
 from nearfar.learn.trainer.module import ContrastiveModule
-from nearfar.learn.trainer.negatives import PairNegatives
 from nearfar.learn.trainer.strategy import Rank, RanksStrategy
 from nearfar.learn.trainer.ticks import ProgressTicks
-from nearfar.learn.trainer.validation import PairRetrieval
+from nearfar.learn.trainer.workload import Prepared, Rows
 from nearfar.progress import Stages, silent
-from nearfar.recipe.data import SpansPairing
-from nearfar.recipe.schema import Recipe, Training
+from nearfar.recipe.schema import Recipe
+from nearfar.recipe.training import Training
 
 
 @dataclass(frozen=True)
@@ -64,22 +57,22 @@ class FitResult:
 class _Batches(L.LightningDataModule):
     """The loaders. The sampler starts at the step that the run has reached."""
 
-    def __init__(self, dataset: PairDataset, *, batch_size: int, total_steps: int, validates: bool) -> None:
+    def __init__(self, rows: Rows, recipe: Recipe, *, total_steps: int, validates: bool) -> None:
         super().__init__()
-        self.dataset, self.batch_size, self.total_steps, self.validates = dataset, batch_size, total_steps, validates
+        self.rows, self.recipe, self.total_steps, self.validates = rows, recipe, total_steps, validates
 
     def train_dataloader(self) -> Any:
         assert self.trainer is not None
         sampler = StepSampler(
-            len(self.dataset),
-            self.batch_size,
+            len(self.rows),
+            self.recipe.train.batch_size,
             self.total_steps,
-            seed=self.dataset.seed,
+            seed=self.recipe.seed,
             start=self.trainer.global_step,
             rank=self.trainer.global_rank,
             world=self.trainer.world_size,
         )
-        return DataLoader(self.dataset, sampler=sampler, batch_size=None)
+        return DataLoader(self.rows, sampler=sampler, batch_size=None)  # type: ignore[arg-type]  # rows by Share, not by int
 
     def val_dataloader(self) -> Any:
         return DataLoader([0] if self.validates else [], batch_size=None)  # type: ignore[arg-type]
@@ -117,23 +110,9 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def document_share(
-    tokens: TokenFile, vocab_size: int, documents: Ints | None = None
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Share of the documents (by default all; else those with the given numbers) that have each token, (vocab_size,)."""
-    numbers = np.arange(len(tokens)) if documents is None else documents
-    counts = np.zeros(vocab_size, dtype=np.int64)
-    for number in numbers:
-        counts[np.unique(tokens[int(number)])] += 1
-    return counts / max(1, len(numbers))
-
-
 def fit(
     recipe: Recipe,
-    corpus: PairCorpus,
-    frontend: TextFrontend,
-    query_tokens: TokenFile,
-    document_tokens: TokenFile,
+    prepared: Prepared,
     directory: Path,
     *,
     resume: bool = False,
@@ -144,10 +123,7 @@ def fit(
 
     Args:
         recipe: what to do.
-        corpus: what to learn from.
-        frontend: its vocabulary.
-        query_tokens: token ids of the queries.
-        document_tokens: token ids of the documents.
+        prepared: what to learn from.
         directory: the run directory.
         resume: go on from `checkpoints/last.ckpt` where there is one.
         stages: told how far it is.
@@ -157,7 +133,7 @@ def fit(
         How it ended.
 
     Raises:
-        DataError: where fewer than two training pairs are left.
+        DataError: where too little is left to train on.
         InterruptedRunError: after Ctrl-C or SIGTERM; the state is saved.
         RunError: where the weights became NaN, a checkpoint cannot be read, the accelerator is not there, or `train.chunk`
             or `train.devices` would not give the gradient of the whole batch.
@@ -165,25 +141,13 @@ def fit(
     started = time.perf_counter()
     training = recipe.train
     is_first = rank is None or rank.number == 0
-    torch.set_num_threads(threads_each(training))
-    spans = next((p for p in recipe.data.pairings if isinstance(p, SpansPairing)), None)
-    dataset = PairDataset.of(
-        corpus,
-        query_tokens,
-        document_tokens,
-        spans=spans,
-        max_query_tokens=recipe.frontend.max_query_tokens,
-        seed=recipe.seed,
-        empty_token=frontend.pad_id,
-        query_frame=frontend.frame("query"),
-        document_frame=frontend.frame("document"),
-    )
-    steps = planned_steps(recipe, len(dataset))
-    share = document_share(document_tokens, frontend.vocab_size, corpus.training_documents())
-    method = build_method(recipe, frontend, share)
-    _check_shared_out(training, len(dataset), method)
-    validates = bool((corpus.side == VALIDATION).any())
-    validation = PairRetrieval(corpus, query_tokens, document_tokens, frontend, seed=recipe.seed) if validates else None
+    threads = threads_each(training)
+    torch.set_num_threads(threads)
+    ticks = ProgressTicks(stages)
+    workload = prepared.workload(recipe, threads=threads, say=ticks.say)
+    method, steps = workload.method, workload.total_steps
+    _check_shared_out(training, len(workload.rows), method)
+    validates = workload.validation is not None
     validate_every = min(steps, training.validate_every or max(1, steps // 10)) if validates else None
     metric = training.early_stop.metric if training.early_stop else None
     checkpoints = Checkpoints(
@@ -192,23 +156,10 @@ def fit(
     callbacks: list[L.Callback] = [checkpoints]
     if training.early_stop and validates:
         callbacks.append(EarlyStopping(f"validation/{metric}", mode="max", patience=training.early_stop.patience))
-    ticks = ProgressTicks(stages, steps, metric or "ndcg_at_10")
+    ticks.expect(steps, workload.shown)
     callbacks.append(ticks)
     attempts = len(list((directory / "logs").glob("attempt-*")))
-    negatives = PairNegatives(
-        recipe,
-        corpus,
-        query_tokens,
-        document_tokens,
-        frontend,
-        method,
-        total_steps=steps,
-        threads=threads_each(training),
-        say=ticks.say,
-    )
-    module = ContrastiveModule(
-        method, training, total_steps=steps, validation=validation, negatives=negatives, seed=recipe.seed
-    )
+    module = ContrastiveModule(workload, training, seed=recipe.seed)
     with _quiet():
         try:
             trainer = L.Trainer(
@@ -243,7 +194,7 @@ def fit(
         last = checkpoints.last if resume and checkpoints.last.exists() else None
         if last is not None:
             _check_readable(last)
-        data = _Batches(dataset, batch_size=training.batch_size, total_steps=steps, validates=validates)
+        data = _Batches(workload.rows, recipe, total_steps=steps, validates=validates)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except InterruptedRunError as error:
@@ -270,13 +221,13 @@ def threads_each(training: Training) -> int:
     return max(1, (training.threads or os.cpu_count() or 1) // training.devices)
 
 
-def _check_shared_out(training: Training, rows: int, method: DualEncoder) -> None:
+def _check_shared_out(training: Training, rows: int, method: nn.Module) -> None:
     """Refuse a batch that cannot be shared out among the processes, or embedded in parts."""
     batch_size = min(training.batch_size, rows)
     if batch_size < training.devices:
         raise RunError(
-            f"train.devices is {training.devices}, but a batch has only {batch_size} pairs (train.batch_size is "
-            f"{training.batch_size}, and there are {rows} pairs to train on), so some would have nothing to do: lower train.devices"
+            f"train.devices is {training.devices}, but a batch has only {batch_size} items (train.batch_size is "
+            f"{training.batch_size}, and there are {rows} to train on), so some would have nothing to do: lower train.devices"
         )
     in_chunks = training.chunk is not None and training.chunk < -(-batch_size // training.devices)
     layer = batch_statistics(method) if in_chunks or training.devices > 1 else None
@@ -299,7 +250,7 @@ def _check_readable(checkpoint: Path) -> None:
         ) from error
 
 
-def load_weights(method: DualEncoder, checkpoint: Path) -> None:
+def load_weights(method: nn.Module, checkpoint: Path) -> None:
     """Put the weights of a checkpoint into `method`; only tensors are read, never code.
 
     Raises:

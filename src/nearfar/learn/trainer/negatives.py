@@ -166,6 +166,10 @@ class PairNegatives:
         )
         return found.figures()
 
+    def for_loss(self, embedded: Embedded, sources: Sequence[Source]) -> tuple[Negatives, ...]:
+        """The sources as the loss takes them."""
+        return for_loss(embedded, sources)
+
     def _mine(self) -> Ints:
         """Negatives (queries, keep) for all training queries, by the weights as they are now."""
         settings = self.recipe.negatives.mined
@@ -177,7 +181,7 @@ class PairNegatives:
         self._say("mining negatives")
         if settings.by == "bm25":
             texts = [self.corpus.query(int(q)) for q in queries], [self.corpus.document(int(d)) for d in documents]
-            cut = getattr(self.recipe.frontend.tokenizer, "split_identifiers", False)
+            cut = getattr(self.recipe.of_text.frontend.tokenizer, "split_identifiers", False)
             found = mine_by_bm25(
                 *texts, known, depth=depth, keep=keep, skip=skip, numbers=documents, split_identifiers=cut
             )

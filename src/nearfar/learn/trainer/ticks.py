@@ -14,13 +14,15 @@ class ProgressTicks(L.Callback):
 
     Args:
         stages: whom to tell.
-        total_steps: steps of the whole run.
-        metric: the validation figure to show.
     """
 
-    def __init__(self, stages: Stages, total_steps: int, metric: str) -> None:
-        self._stages, self._total, self._metric = stages, total_steps, metric
+    def __init__(self, stages: Stages) -> None:
+        self._stages, self._total, self._metric = stages, 0, ""
         self._tick: Tick = silent("training")
+
+    def expect(self, total_steps: int, metric: str) -> None:
+        """Say how many steps the whole run has, and which validation figure to show."""
+        self._total, self._metric = total_steps, metric
 
     def say(self, note: str) -> None:
         """Show what is going on until the step is done."""

@@ -1,10 +1,7 @@
-"""From a trained model to the bundle that ships, with what was measured on it."""
+"""From a trained model of text to the bundle that ships, with what was measured on it."""
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,22 +9,20 @@ from typing import TYPE_CHECKING
 
 from nearfar.errors import BundleError, RunError
 from nearfar.progress import Stages
-from nearfar.recipe import dump_recipe
-from nearfar.recipe.provenance import in_words, policy_of
 from nearfar.road.measure import as_metrics, compare, learn_fusion
+from nearfar.road.provenance import provenance_of
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle, Fusion, Manifest, Metric
     from nearfar.evaluate import RetrievalTask
     from nearfar.learn.model import TorchEmbedder
-    from nearfar.learn.run import TrainedRun
+    from nearfar.learn.pairs import TrainedPairs
 
 _FUSION_QUERIES = 1_000
-_VERSIONS = ("nearfar", "torch", "lightning", "onnx", "onnxruntime", "tokenizers", "numpy", "faiss-cpu")
 
 
-def export_bundle(
-    trained: TrainedRun, target: Path, *, dim: int | None, quantise: str, baselines: Sequence[str], stages: Stages
+def export_text_bundle(
+    trained: TrainedPairs, target: Path, *, dim: int | None, quantise: str, baselines: Sequence[str], stages: Stages
 ) -> Bundle:
     """Write the bundle of a trained run: graphs, vocabulary, learned fusion, figures, card.
 
@@ -82,25 +77,19 @@ def export_bundle(
         ) from error
 
 
-def _manifest(trained: TrainedRun, model: TorchEmbedder, graphs: dict[str, str]) -> Manifest:
-    from nearfar.bundle import Manifest, Provenance, Tower
+def _manifest(trained: TrainedPairs, model: TorchEmbedder, graphs: dict[str, str]) -> Manifest:
+    from nearfar.bundle import Manifest, Tower
 
-    recipe, counts = trained.recipe, trained.corpus.counts
-    policy = policy_of(recipe)
-    negatives, mining = in_words(policy)
-    sampler = (
-        f"permutation of all training rows per epoch, {recipe.train.batch_size} a batch, a function of (seed, step)"
-    )
+    counts = trained.corpus.counts
     return Manifest(
-        name=recipe.name,
+        name=trained.recipe.name,
         towers={side: Tower(graph=graph) for side, graph in graphs.items()},  # type: ignore[misc]
         dim=model.dim,
         dims=tuple(sorted(d for d in model.method.dims if d < model.dim)),
         frontend=trained.frontend.settings,
-        provenance=Provenance(
-            recipe=recipe.model_dump(mode="json"),
-            recipe_sha256=hashlib.sha256(dump_recipe(recipe).encode()).hexdigest(),
-            data_fingerprint=counts.fingerprint,
+        provenance=provenance_of(
+            trained.recipe,
+            fingerprint=counts.fingerprint,
             data_counts={
                 "queries": counts.queries,
                 "documents": counts.documents,
@@ -111,30 +100,13 @@ def _manifest(trained: TrainedRun, model: TorchEmbedder, graphs: dict[str, str])
                 "span_documents": counts.span_documents,
                 "skipped": sum(counts.skipped.values()),
             },
-            pairing=tuple(p.model_dump(mode="json") for p in recipe.data.pairings),
-            augmentations=tuple(p.model_dump(mode="json") for p in recipe.data.pairings if p.kind == "spans"),
-            sampler=sampler,
-            negatives=negatives,
-            mining=mining,
-            negative_policy=policy,
-            seed=recipe.seed,
-            versions={"python": platform.python_version(), **_installed()},
+            augmentations=[p.model_dump(mode="json") for p in trained.recipe.data.pairings if p.kind == "spans"],
         ),
     )
 
 
-def _installed() -> dict[str, str]:
-    found = {}
-    for package in _VERSIONS:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _measured(
-    trained: TrainedRun, model: TorchEmbedder, draft: Bundle, folder: Path, baselines: Sequence[str], stages: Stages
+    trained: TrainedPairs, model: TorchEmbedder, draft: Bundle, folder: Path, baselines: Sequence[str], stages: Stages
 ) -> tuple[Fusion | None, dict[str, dict[str, Metric]]]:
     """Fit the fusion on the validation pairs, then measure everything on the test pairs."""
     from nearfar.learn.data.split import TEST, VALIDATION

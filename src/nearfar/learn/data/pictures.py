@@ -1,0 +1,318 @@
+"""The pictures of a run on disk: pixels in one file of squares, a few numbers for each picture beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nearfar.errors import DataError
+from nearfar.frontend.image import PictureError, decode, resize
+from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION, sides_by_component, sides_by_group
+from nearfar.learn.data.textfile import TextFile, append_text, text_key
+from nearfar.learn.data.whole import write_whole
+from nearfar.recipe.data import Data, DigitsSource, ImageSource, ImagesSource
+from nearfar.recipe.images import ImageFrontendSettings
+from nearfar.sources.document import ReadReport
+from nearfar.sources.images import DigitsSource as Digits
+from nearfar.sources.images import ImageFolder, ImageTable, Picture
+
+Ints = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
+
+_LOOKED_AT = 64  # pictures that say how large all of them are prepared, and in which number format
+_ROOM_FOR_CROPS = 1.5  # a crop of less than half of the area still has a pixel for each of the view's
+_SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+_MEASURED = 10_000  # pictures that mean and deviation are taken over
+
+
+@dataclass(frozen=True)
+class PictureCounts:
+    """What the corpus holds."""
+
+    pictures: int
+    train: int
+    validation: int
+    test: int
+    labelled: int
+    twins_dropped: int
+    """Pictures that the source gave for training, but whose exact content is held out too."""
+    store_size: int
+    dtype: str
+    channels: int
+    classes: list[str]
+    mean: list[float]
+    std: list[float]
+    fingerprint: str
+    skipped: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PictureCorpus:
+    """Pictures by number.
+
+    Attributes:
+        pixels: (n, c, S, S) in [0, 1] as fractions of the largest number of their format; squashed to squares.
+        aspects: (n,) float32, width / height that each picture had.
+        labels: (n,) int64, places in `counts.classes`; -1 for none.
+        side: (n,) TRAIN, VALIDATION, TEST or DROPPED.
+        ids: the name of each picture in its source.
+        counts: how many of everything.
+    """
+
+    pixels: npt.NDArray[Any]
+    aspects: npt.NDArray[np.float32]
+    labels: Ints
+    side: npt.NDArray[np.int8]
+    ids: TextFile
+    counts: PictureCounts
+
+    def numbers_of(self, side: int) -> Ints:
+        """The numbers of the pictures of one side."""
+        return np.flatnonzero(self.side == side)
+
+    @classmethod
+    def open(cls, directory: Path) -> PictureCorpus:
+        """Open a corpus that `prepare_pictures` wrote."""
+        counts = PictureCounts(**json.loads((directory / "pictures.json").read_text("utf-8")))
+        shape = (counts.pictures, counts.channels, counts.store_size, counts.store_size)
+        pixels = np.memmap(directory / "pixels.bin", dtype=counts.dtype, mode="r", shape=shape)
+        with np.load(directory / "pictures.npz") as arrays:
+            return cls(pixels, arrays["aspects"], arrays["labels"], arrays["side"], TextFile(directory / "ids"), counts)
+
+
+PictureReader = ImageFolder | ImageTable | Digits
+
+
+def open_source(settings: ImageSource) -> PictureReader:
+    """What reads the pictures of a recipe."""
+    if isinstance(settings, DigitsSource):
+        return Digits()
+    if isinstance(settings, ImagesSource):
+        return ImageFolder(settings.path, labels=settings.labels, suffixes=settings.suffixes)
+    return ImageTable(settings.path, **settings.columns.model_dump(), unlabelled="keep")
+
+
+class _Decoded:
+    """One picture as pixels, with what the reader said of it."""
+
+    def __init__(self, picture: Picture, pixels: Pixels) -> None:
+        self.id, self.label, self.split, self.group = picture.id, picture.label, picture.split, picture.group
+        self.pixels = pixels
+        self.key = int.from_bytes(
+            hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=8).digest(), "little", signed=True
+        )
+
+
+def _decoded(
+    source: PictureReader, channels: int, at_least: int, report: ReadReport, progress: Callable[[int], None]
+) -> Iterator[_Decoded]:
+    for picture in source.pictures():
+        progress(1)
+        try:
+            pixels = decode(picture.content, channels, name=picture.location, at_least=at_least)
+        except PictureError as error:
+            report.skip(picture.location, error.reason, detail=error.detail)
+            continue
+        yield _Decoded(picture, pixels)
+
+
+def prepare_pictures(
+    data: Data,
+    frontend: ImageFrontendSettings,
+    directory: Path,
+    seed: int,
+    progress: Callable[[int], None] = lambda _: None,
+) -> PictureCorpus:
+    """Read the source once, split it, and leave the result in `directory`.
+
+    Args:
+        data: the recipe's data block.
+        frontend: how large pictures are, and how many channels they have.
+        directory: where the files go; an unfinished earlier attempt there is overwritten.
+        seed: of the split.
+        progress: called with the number of pictures just read.
+
+    Returns:
+        The corpus, memory-mapped.
+
+    Raises:
+        DataError: where nothing could be read, or pictures were bad and `bad_rows` is `refuse`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    assert isinstance(data.source, ImageSource)
+    source, report = open_source(data.source), ReadReport()
+    wanted = frontend.store_size or round(_ROOM_FOR_CROPS * frontend.size)
+    decoded = _decoded(source, frontend.channels, wanted, report, progress)
+    first = list(islice(decoded, _LOOKED_AT))
+    size, dtype = _format(first, frontend, wanted)
+    rows = _write(chain(first, decoded), directory, size, dtype)
+    skipped, examples = _skipped(source, report)
+    if skipped and data.bad_rows == "refuse":
+        raise DataError(
+            f"{sum(skipped.values())} items of the {data.source.kind} source could not be read, first: {'; '.join(examples)}. "
+            "Mend them, or set data.bad_rows to skip."
+        )
+    if not rows.keys:
+        raise DataError(_nothing(data, source, report))
+    side = _sides(rows, data, seed)
+    classes = sorted(set(rows.labels) - {""}, key=_natural)
+    place = {name: i for i, name in enumerate(classes)}
+    labels = np.array([place.get(label, -1) for label in rows.labels], np.int64)
+    np.savez(directory / "pictures.npz", aspects=np.array(rows.aspects, np.float32), labels=labels, side=side)
+    pixels = np.memmap(
+        directory / "pixels.bin", dtype=dtype, mode="r", shape=(len(side), frontend.channels, size, size)
+    )
+    mean, std = _moments(pixels, np.flatnonzero(side == TRAIN), seed)
+    counts = PictureCounts(
+        pictures=len(side),
+        train=int((side == TRAIN).sum()),
+        validation=int((side == VALIDATION).sum()),
+        test=int((side == TEST).sum()),
+        labelled=int((labels >= 0).sum()),
+        twins_dropped=int((side == DROPPED).sum()),
+        store_size=size,
+        dtype=str(dtype),
+        channels=frontend.channels,
+        classes=classes,
+        mean=mean,
+        std=std,
+        fingerprint=hashlib.sha256(np.asarray(rows.keys, dtype="<i8").tobytes()).hexdigest(),
+        skipped=skipped,
+        examples=examples,
+    )
+    # Last: its presence says that the corpus is whole.
+    write_whole(directory / "pictures.json", json.dumps(asdict(counts), indent=1, ensure_ascii=False))
+    return PictureCorpus.open(directory)
+
+
+def first_pictures(data: Data, frontend: ImageFrontendSettings, count: int) -> tuple[Tensor, npt.NDArray[np.float32]]:
+    """The first pictures of a source as a run would store them: pixels (n, c, S, S) and aspects (n,).
+
+    Raises:
+        DataError: there are none.
+    """
+    assert isinstance(data.source, ImageSource)
+    source, report = open_source(data.source), ReadReport()
+    wanted = frontend.store_size or round(_ROOM_FOR_CROPS * frontend.size)
+    first = list(islice(_decoded(source, frontend.channels, wanted, report, lambda _: None), count))
+    if not first:
+        raise DataError(_nothing(data, source, report))
+    size, dtype = _format(first, frontend, wanted)
+    squares = [_square(d.pixels, size, dtype) for d in first]
+    aspects = np.array([d.pixels.shape[1] / d.pixels.shape[0] for d in first], np.float32)
+    return torch.from_numpy(np.stack(squares)), aspects
+
+
+def _format(first: Sequence[_Decoded], frontend: ImageFrontendSettings, wanted: int) -> tuple[int, np.dtype[Any]]:
+    """Height and width that pictures are stored with, and their number format, by the first few of them."""
+    size = frontend.store_size or min(wanted, max((min(d.pixels.shape[:2]) for d in first), default=wanted))
+    return size, np.result_type(*(d.pixels.dtype for d in first)) if first else np.dtype(np.uint8)
+
+
+def _square(pixels: Pixels, size: int, dtype: np.dtype[Any]) -> Pixels:
+    """A picture squashed to (c, size, size)."""
+    return np.ascontiguousarray(resize(_as(pixels, dtype), size, size).transpose(2, 0, 1))
+
+
+def _nothing(data: Data, source: PictureReader, report: ReadReport) -> str:
+    skipped, examples = _skipped(source, report)
+    because = f"; skipped {sum(skipped.values())}, first: {'; '.join(examples)}" if skipped else ""
+    return f"no pictures: nothing that is one was found in the {data.source.kind} source{because}"
+
+
+def _skipped(source: PictureReader, report: ReadReport) -> tuple[dict[str, int], list[str]]:
+    """What the reader and the decoder passed over."""
+    skipped = dict(report.skipped)
+    for reason, number in source.report.skipped.items():
+        skipped[reason] = skipped.get(reason, 0) + number
+    return skipped, [*source.report.examples, *report.examples][:5]
+
+
+class _Rows:
+    """What is noted down of each picture."""
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+        self.aspects: list[float] = []
+        self.labels: list[str] = []
+        self.splits: list[str] = []
+        self.groups: list[int] = []
+
+
+def _write(pictures: Iterator[_Decoded], directory: Path, size: int, dtype: np.dtype[Any]) -> _Rows:
+    rows = _Rows()
+    with (directory / "pixels.bin").open("wb") as file, TextFile.writer(directory / "ids") as ids:
+        for picture in pictures:
+            height, width = picture.pixels.shape[:2]
+            file.write(_square(picture.pixels, size, dtype).tobytes())
+            append_text(ids, picture.id)
+            rows.keys.append(picture.key)
+            rows.aspects.append(width / height)
+            rows.labels.append(picture.label)
+            rows.splits.append(picture.split)
+            rows.groups.append(text_key(picture.group))
+    return rows
+
+
+def _as(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
+    """The same picture in another number format: a fraction of the largest number stays that fraction."""
+    if pixels.dtype == dtype:
+        return pixels
+    largest = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
+    fractions = pixels.astype(np.float32) / largest.get(pixels.dtype, 1.0)
+    if dtype not in largest:
+        return fractions
+    scaled: Pixels = np.rint(fractions.clip(0, 1) * largest[dtype]).astype(dtype)
+    return scaled
+
+
+def _sides(rows: _Rows, data: Data, seed: int) -> npt.NDArray[np.int8]:
+    """Side of each picture: that which it came with, else drawn; pictures of equal content are on one side.
+
+    Where the source tells train and test apart but not validation, that is drawn from train.
+    """
+    split, keys = data.split, np.array(rows.keys, np.int64)
+    given = np.array([_SIDES.get(name, -1) for name in rows.splits], np.int8)
+    if split.by == "group":
+        drawn = sides_by_group(rows.groups, split.validation, split.test, seed)
+    else:
+        drawn = sides_by_component(keys, split.validation, split.test, seed)
+    side = np.where(given >= 0, given, drawn)
+    if (given >= 0).any() and not (given == VALIDATION).any():
+        again = sides_by_component(keys, split.validation, 0.0, seed)
+        side = np.where((given == TRAIN) & (again == VALIDATION), VALIDATION, side)
+    # What is held out is not trained on under another name, whatever the source says; its own test set stays what it is.
+    side[(side == TRAIN) & np.isin(keys, keys[side != TRAIN])] = DROPPED
+    return side.astype(np.int8)
+
+
+def _moments(pixels: npt.NDArray[Any], numbers: Ints, seed: int) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over (a sample of) the training pictures, in [0, 1]."""
+    if len(numbers) > _MEASURED:
+        numbers = np.sort(np.random.default_rng([seed, 5]).permutation(numbers)[:_MEASURED])
+    scale = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1.0
+    count, total, squares = 0, np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1])
+    for first in range(0, len(numbers), 256):
+        block = pixels[numbers[first : first + 256]].astype(np.float64) / scale
+        count += block.shape[0] * block.shape[2] * block.shape[3]
+        total += block.sum(axis=(0, 2, 3))
+        squares += np.square(block).sum(axis=(0, 2, 3))
+    mean = total / max(1, count)
+    std = np.sqrt(np.maximum(squares / max(1, count) - np.square(mean), 0.0))
+    return mean.tolist(), std.tolist()
+
+
+def _natural(name: str) -> tuple[int, int, str]:
+    """Numbers by value, before words."""
+    return (0, int(name), name) if name.isdecimal() else (1, 0, name)

@@ -1,0 +1,131 @@
+"""Trained image encoders to ONNX graphs: pixels in, embeddings of unit length out, in int8 where asked for."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+import torch.nn.functional as F
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from torch import Tensor, nn
+
+from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.export.tracing import EPSILON, quiet, traced, weights_in_int8
+
+
+def export_image_graph(
+    encoder: ImageEncoder,
+    *,
+    size: int,
+    channels: int,
+    dim: int | None,
+    quantise: str,
+    calibration: Iterable[npt.NDArray[np.float32]] = (),
+    head: nn.Linear | None = None,
+) -> bytes:
+    """The ONNX graph of an image encoder.
+
+    Where convolutions hold most of its weights, int8 means weights and activations; the ranges of activations are those that
+    `calibration` shows. Else (a transformer) it means the weights of matrix products.
+
+    Args:
+        encoder: the trained encoder; stays as it is.
+        size: height and width of a picture in pixels.
+        channels: of a picture.
+        dim: how many components to keep, the first ones; None keeps all.
+        quantise: `int8` or `none`.
+        calibration: batches (b, c, size, size) float32 in [0, 1] of a few hundred training pictures as they come on the
+            device, without augmentation; unused where `quantise` is none.
+        head: a linear classifier of features (before they are cut and normalised).
+
+    Returns:
+        A self-contained ONNX model: input `pixels`, float32 (n, c, size, size) in [0, 1]; outputs `embedding`, float32 (n, dim),
+        and with a head `scores`, float32 (n, classes), its logits.
+
+    Raises:
+        RunError: where the exporter cannot turn the encoder into a graph.
+        ValueError: int8 without pictures to calibrate with.
+    """
+    shipped = _Shipped(copy.deepcopy(encoder), dim or encoder.dim, copy.deepcopy(head)).eval().cpu()
+    example = torch.zeros(2, channels, size, size)
+    outputs = ["embedding"] if head is None else ["embedding", "scores"]
+    # The exporter folds each BatchNorm into the convolution before it.
+    model = traced(shipped, {"pixels": example}, outputs, {"pixels": {0: torch.export.Dim("n")}})
+    if quantise == "int8":
+        if _mostly_convolutions(model):
+            model = _activations_in_int8(model, calibration)
+        else:
+            model = weights_in_int8(model, op_types_to_quantize=["MatMul"])
+    return bytes(model.SerializeToString())
+
+
+class _Shipped(nn.Module):
+    """What ships of an image encoder: the first `dim` components at unit length, and what the head makes of all."""
+
+    def __init__(self, encoder: ImageEncoder, dim: int, head: nn.Linear | None) -> None:
+        super().__init__()
+        self.encoder, self.dim, self.head = encoder, dim, head
+
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        features = self.encoder(pixels)
+        embedding = F.normalize(features[:, : self.dim], dim=-1, eps=EPSILON)
+        return embedding if self.head is None else (embedding, self.head(features))
+
+
+def _mostly_convolutions(model: onnx.ModelProto) -> bool:
+    inputs_of = {"Conv": set[str](), "MatMul": set[str](), "Gemm": set[str]()}
+    for node in model.graph.node:
+        if node.op_type in inputs_of:
+            inputs_of[node.op_type].update(node.input)
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    convolved, multiplied = (
+        sum(sizes.get(name, 0) for operation in operations for name in inputs_of[operation])
+        for operations in (("Conv",), ("MatMul", "Gemm"))
+    )
+    return convolved > multiplied
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]
+    """Batches of pictures, as onnxruntime asks for them."""
+
+    def __init__(self, batches: Iterable[npt.NDArray[np.float32]]) -> None:
+        self.batches: Iterator[npt.NDArray[np.float32]] = iter(batches)
+        first = next(self.batches, None)
+        if first is None:
+            raise ValueError("expected pictures to calibrate int8 with, got none")
+        self.batches = chain([first], self.batches)
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        """The next batch under the name of the graph's input; None after the last."""
+        batch = next(self.batches, None)
+        return None if batch is None else {"pixels": batch}
+
+
+def _activations_in_int8(model: onnx.ModelProto, calibration: Iterable[npt.NDArray[np.float32]]) -> onnx.ModelProto:
+    """Static int8 of convolutions and of what stands between them.
+
+    The mean over places and all after it stay float: they are little work, and their errors would go straight into the vector.
+    """
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        source, target = (Path(folder) / name for name in ("float.onnx", "int8.onnx"))
+        onnx.save(model, source)
+        quantize_static(
+            source,
+            target,
+            _Pictures(calibration),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Add", "Relu", "Clip", "MaxPool"],
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        return onnx.load(target)

@@ -1,0 +1,199 @@
+"""Pairs of texts as a workload: what a run directory holds of them, and what a fit trains on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.embedder import Side
+from nearfar.frontend import TextFrontend
+from nearfar.learn.data.batches import PairDataset
+from nearfar.learn.data.corpus import Ints, PairCorpus, prepare_corpus
+from nearfar.learn.data.split import VALIDATION
+from nearfar.learn.data.textfile import TextFile, TokenFile
+from nearfar.learn.data.whole import write_whole
+from nearfar.learn.model import TorchEmbedder, build_frontend, build_method
+from nearfar.learn.trainer.fit import load_weights, planned_steps
+from nearfar.learn.trainer.negatives import PairNegatives
+from nearfar.learn.trainer.validation import PairRetrieval
+from nearfar.learn.trainer.workload import Workload
+from nearfar.progress import Stages
+from nearfar.recipe import Recipe
+from nearfar.recipe.data import SpansPairing
+
+
+@dataclass(frozen=True)
+class PreparedPairs:
+    """The pairs of a run.
+
+    Attributes:
+        corpus: what belongs together.
+        frontend: text to token ids.
+        query_tokens: token ids of the queries.
+        document_tokens: token ids of the documents.
+    """
+
+    corpus: PairCorpus
+    frontend: TextFrontend
+    query_tokens: TokenFile
+    document_tokens: TokenFile
+
+    @classmethod
+    def open(cls, directory: Path) -> PreparedPairs:
+        """Open what `prepare` left in a run directory."""
+        data = directory / "data"
+        return cls(
+            PairCorpus.open(data),
+            _open_frontend(directory / "frontend"),
+            TokenFile(data / "query_tokens"),
+            TokenFile(data / "document_tokens"),
+        )
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, directory: Path, stages: Stages) -> PreparedPairs:
+        """Read and tokenise the data of a recipe; what is finished there is taken up as it is.
+
+        Raises:
+            DataError: where the data cannot be used.
+        """
+        data = directory / "data"
+        if (data / "corpus.json").is_file():
+            corpus = PairCorpus.open(data)
+        else:
+            corpus = prepare_corpus(recipe.data, data, recipe.seed, stages("reading"))
+        frontend = _frontend(recipe, corpus, directory, stages)
+        query_tokens = _tokens(corpus.texts, corpus.query_texts, "query", frontend, data / "query_tokens", stages)
+        document_tokens = _tokens(
+            corpus.texts, corpus.document_texts, "document", frontend, data / "document_tokens", stages
+        )
+        return cls(corpus, frontend, query_tokens, document_tokens)
+
+    def workload(self, recipe: Recipe, *, threads: int, say: Callable[[str], None]) -> Workload:
+        """What a fit works on; see `Prepared`."""
+        frontend = self.frontend
+        rows = PairDataset.of(
+            self.corpus,
+            self.query_tokens,
+            self.document_tokens,
+            spans=next((p for p in recipe.data.pairings if isinstance(p, SpansPairing)), None),
+            max_query_tokens=recipe.of_text.frontend.max_query_tokens,
+            seed=recipe.seed,
+            empty_token=frontend.pad_id,
+            query_frame=frontend.frame("query"),
+            document_frame=frontend.frame("document"),
+        )
+        steps = planned_steps(recipe, len(rows))
+        method = build_method(recipe, frontend, self.document_share())
+        validation = None
+        if bool((self.corpus.side == VALIDATION).any()):
+            validation = PairRetrieval(self.corpus, self.query_tokens, self.document_tokens, frontend, seed=recipe.seed)
+        negatives = PairNegatives(
+            recipe,
+            self.corpus,
+            self.query_tokens,
+            self.document_tokens,
+            frontend,
+            method,
+            total_steps=steps,
+            threads=threads,
+            say=say,
+        )
+        metric = recipe.train.early_stop.metric if recipe.train.early_stop else "ndcg_at_10"
+        return Workload(rows, method, steps, negatives, validation, shown=metric)
+
+    def trained(self, recipe: Recipe, directory: Path) -> TrainedPairs:
+        """The finished run that they belong to."""
+        return TrainedPairs(directory, recipe, self)
+
+    def document_share(self) -> npt.NDArray[np.float64]:
+        """Share of the training documents that have each token, (vocab_size,)."""
+        documents = self.corpus.training_documents()
+        counts = np.zeros(self.frontend.vocab_size, dtype=np.int64)
+        for number in documents:
+            counts[np.unique(self.document_tokens[int(number)])] += 1
+        return counts / max(1, len(documents))
+
+
+@dataclass(frozen=True)
+class TrainedPairs:
+    """A finished run over pairs of texts.
+
+    Attributes:
+        directory: where everything lies.
+        recipe: what was done.
+        prepared: what it learned from.
+    """
+
+    directory: Path
+    recipe: Recipe
+    prepared: PreparedPairs
+
+    @property
+    def corpus(self) -> PairCorpus:
+        """The prepared data."""
+        return self.prepared.corpus
+
+    @property
+    def frontend(self) -> TextFrontend:
+        """Text to token ids."""
+        return self.prepared.frontend
+
+    @property
+    def skipped(self) -> tuple[dict[str, int], list[str]]:
+        """What the reader passed over: how many for which reason, and the first few."""
+        return self.corpus.counts.skipped, self.corpus.counts.examples
+
+    def embedder(self, *, dim: int | None = None) -> TorchEmbedder:
+        """The trained model in float, with the best weights of the run."""
+        method = build_method(self.recipe, self.frontend)
+        load_weights(method, self.directory / "checkpoints" / "best.ckpt")
+        return TorchEmbedder(method, self.frontend, dim=dim)
+
+    def untrained(self) -> TorchEmbedder:
+        """The same model as it was before the first step."""
+        return TorchEmbedder(build_method(self.recipe, self.frontend, self.prepared.document_share()), self.frontend)
+
+
+def _open_frontend(folder: Path) -> TextFrontend:
+    return TextFrontend.load(folder, json.loads((folder / "settings.json").read_text("utf-8")))
+
+
+def _frontend(recipe: Recipe, corpus: PairCorpus, directory: Path, stages: Stages) -> TextFrontend:
+    folder = directory / "frontend"
+    settings = folder / "settings.json"
+    if not settings.is_file():
+        folder.mkdir(exist_ok=True)
+        tick = stages("learning the vocabulary")
+
+        def counted() -> Iterator[str]:
+            for text in corpus.training_texts():
+                tick(1)
+                yield text
+
+        write_whole(settings, json.dumps(build_frontend(recipe, counted()).save(folder), indent=1))
+    return _open_frontend(folder)
+
+
+def _tokens(
+    texts: TextFile, numbers: Ints, side: Side, frontend: TextFrontend, stem: Path, stages: Stages
+) -> TokenFile:
+    """Token ids of some texts; written once."""
+    done = stem.with_suffix(".done")
+    if done.is_file():
+        return TokenFile(stem)
+    tick = stages("tokenising queries" if side == "query" else "tokenising documents", len(numbers))
+
+    def encoded() -> Iterator[npt.NDArray[np.int32]]:
+        for start in range(0, len(numbers), 1024):
+            block = [texts[int(number)] for number in numbers[start : start + 1024]]
+            yield from frontend.encode(block, side)
+            tick(len(block))
+
+    tokens = TokenFile.write(stem, encoded())
+    done.touch()
+    return tokens

@@ -1,0 +1,171 @@
+"""What happens around a step over pictures: their views, the health of what comes of them, and figures on the way."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from nearfar.errors import CollapseWarning
+from nearfar.evaluate.health import Health, diagnose, measure_health
+from nearfar.evaluate.knn import knn_correct
+from nearfar.learn.data.picture_rows import PictureBatch, stored
+from nearfar.learn.data.pictures import Ints, PictureCorpus
+from nearfar.learn.data.split import TRAIN, VALIDATION
+from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.losses import Negatives
+from nearfar.learn.methods.image_method import ImageMethod
+from nearfar.learn.views import Views, plain
+from nearfar.learn.views.batch import ViewBatch
+
+_PICTURES_AT_A_TIME = 256
+_VALIDATED, _BANK = 1_000, 10_000
+_VIEWED = 256
+
+
+class ViewSteps:
+    """Makes the views, lets the method remember and follow, and watches over its health.
+
+    Args:
+        method: what is trained.
+        views: how views are made.
+        kind: the name of the method in the recipe, for messages.
+        total_steps: of the whole run.
+
+    Attributes:
+        sources: nothing; what is remembered belongs to the method.
+    """
+
+    def __init__(self, method: ImageMethod, views: Views, *, kind: str, total_steps: int) -> None:
+        self.method, self.views, self.kind, self.total_steps = method, views, kind, total_steps
+        self.sources: nn.Module = nn.Module()
+        self._step = 0
+        self._history: list[Health] = []
+        self._warned = False
+
+    def before(self, batch: PictureBatch, step: int) -> ViewBatch:
+        """The views of the pictures, on the device where the encoder is."""
+        if step:
+            self.method.follow(step, self.total_steps)
+        views = self.views.apply(batch.pixels, batch.draws)
+        return ViewBatch(tuple(map(_channels_last, views)), batch.items, batch.labels)
+
+    def given(self, embedded: Any, step: int) -> tuple[Any, Sequence[Any]]:
+        """Nothing besides the batch: a method has its own queue or bank."""
+        self._step = step
+        return embedded, ()
+
+    def for_loss(self, embedded: Any, sources: Sequence[Any]) -> tuple[Negatives, ...]:
+        """Nothing."""
+        return ()
+
+    def remember(self, batch: ViewBatch, embedded: Any, step: int) -> None:
+        """The method's own memory."""
+        with torch.no_grad():
+            self.method.remember(embedded)
+
+    def ledger(self, embedded: Any, sources: Sequence[Any]) -> dict[str, float]:
+        """The health of the step; warns once where it looks like a collapse."""
+        features = embedded.features.detach().float()
+        if features.shape[0] < 2 or features.shape[1] < 2:
+            return {}
+        health = measure_health(features.cpu().numpy(), self._step)
+        self._history.append(health)
+        if not self._warned:
+            found = diagnose(self._history, method=self.kind, dim=features.shape[-1])
+            if found is not None:
+                self._warned = True
+                warnings.warn(f"step {self._step}: {found}", CollapseWarning, stacklevel=2)
+        return {f"health/{name}": value for name, value in health._asdict().items() if name != "step"}
+
+
+class OnlineFigures:
+    """Figures on validation pictures while training: kNN where there are labels, and the health of what was never trained on.
+
+    Args:
+        corpus: the pictures.
+        views: how views are made.
+        size: height and width that the encoder sees.
+        seed: of what is drawn once.
+        k: neighbours that vote.
+    """
+
+    def __init__(self, corpus: PictureCorpus, views: Views, *, size: int, seed: int, k: int) -> None:
+        rng = np.random.default_rng([seed, 2])
+        self._corpus, self._views, self._size, self._k = corpus, views, size, k
+        validation = rng.permutation(corpus.numbers_of(VALIDATION))
+        labelled = validation[corpus.labels[validation] >= 0]
+        bank = corpus.numbers_of(TRAIN)
+        bank = rng.permutation(bank[corpus.labels[bank] >= 0])
+        self._queries, self._bank = np.sort(labelled[:_VALIDATED]), np.sort(bank[:_BANK])
+        self._viewed = np.sort(validation[:_VIEWED])
+        self._draws = views.draw(corpus.aspects[self._viewed], rng)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether kNN can be measured."""
+        return bool(len(self._queries) and len(self._bank))
+
+    def measure(self, method: ImageMethod) -> dict[str, float]:
+        """Health figures and, where there are labels, `knn_accuracy` of a method in training."""
+        figures: dict[str, float] = {}
+        if len(self._viewed) >= 2:
+            # One view after the other, on the CPU where the draws are.
+            views = self._views.apply(stored(self._corpus, self._viewed), self._draws)[:2]
+            features = np.stack([embed_pixels(method.encoder, view) for view in views], axis=1)
+            health = measure_health(features, 0)
+            figures = {name: value for name, value in health._asdict().items() if name not in ("step", "view_chance")}
+        if self.has_labels:
+            labels = self._corpus.labels
+            correct = knn_correct(
+                embed_stored(method.encoder, self._corpus, self._bank, self._size),
+                labels[self._bank],
+                embed_stored(method.encoder, self._corpus, self._queries, self._size),
+                labels[self._queries],
+                classes=len(self._corpus.counts.classes),
+                k=self._k,
+            )
+            figures["knn_accuracy"] = float(correct.mean())
+        return figures
+
+
+def embed_stored(encoder: ImageEncoder, corpus: PictureCorpus, numbers: Ints, size: int) -> npt.NDArray[np.float32]:
+    """Unit vectors (n, dim) of the plain views of prepared pictures, seen at `size` x `size` pixels."""
+    parts = [np.zeros((0, encoder.dim), np.float32)]
+    for first in range(0, len(numbers), 4 * _PICTURES_AT_A_TIME):
+        some = numbers[first : first + 4 * _PICTURES_AT_A_TIME]
+        parts.append(embed_pixels(encoder, plain(stored(corpus, some), corpus.aspects[some], size)))
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def embed_pixels(encoder: ImageEncoder, pixels: Tensor, dim: int | None = None) -> npt.NDArray[np.float32]:
+    """Unit vectors (n, dim) of pictures (n, c, h, w) in [0, 1]; the encoder is in eval mode only meanwhile.
+
+    Args:
+        encoder: what embeds.
+        pixels: the pictures.
+        dim: keep only the first so many components, before scaling to unit length.
+    """
+    device = encoder.mean.device
+    training = [module for module in encoder.modules() if module.training]
+    encoder.eval()
+    try:
+        parts = [
+            nn.functional.normalize(encoder(_channels_last(part.to(device)))[:, :dim].float(), dim=-1).cpu().numpy()
+            for part in pixels.split(_PICTURES_AT_A_TIME)
+        ]
+    finally:
+        for module in training:
+            module.training = True
+    return np.concatenate(parts)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """The memory order in which convolutions are fastest, on CPU and GPU alike."""
+    return images.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,185 @@
+"""Measuring an image encoder as it ships, with what it should be compared with beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from nearfar.progress import Stages, Tick
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from nearfar.bundle import Bundle, Metric
+    from nearfar.edge import Encoder
+    from nearfar.embedder import Embedder
+    from nearfar.evaluate.bootstrap import Interval
+    from nearfar.evaluate.labelled import LabelledTask
+    from nearfar.learn.data.pictures import PictureReader
+    from nearfar.learn.pictures import TrainedPictures
+
+_READ_AT_ONCE = 1_024
+_PIXELS = 32  # height and width at which pixels are the baseline
+
+
+class SourceItems(Sequence[Any]):
+    """Pictures as they lie in their source, read a block at a time when one of it is asked for.
+
+    Args:
+        source: what reads them.
+        ids: their names.
+    """
+
+    def __init__(self, source: PictureReader, ids: Sequence[str]) -> None:
+        self._source, self._ids = source, ids
+        self._block: tuple[int, list[Any]] = (-1, [])
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Any]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        number, offset = divmod(place, _READ_AT_ONCE)
+        if self._block[0] != number:
+            some = self._ids[number * _READ_AT_ONCE : (number + 1) * _READ_AT_ONCE]
+            self._block = (number, list(self._source.contents(some)))
+        return self._block[1][offset]
+
+
+class _Counted:
+    """An embedder that reports how many pictures it has embedded."""
+
+    def __init__(self, embedder: Embedder, tick: Tick) -> None:
+        self._embedder, self._tick = embedder, tick
+
+    @property
+    def dim(self) -> int:
+        return self._embedder.dim
+
+    def embed(self, items: Sequence[Any], side: Any = "document") -> npt.NDArray[np.float32]:
+        vectors = self._embedder.embed(items, side)
+        self._tick(len(items))
+        return vectors
+
+
+def compare_images(
+    trained: TrainedPictures, bundle: Bundle, *, baselines: Sequence[str], dim: int | None, stages: Stages
+) -> dict[str, dict[str, Metric]]:
+    """Measure what ships on the test pictures, read from their source anew and embedded as on the device.
+
+    With labels: kNN, a linear probe, one with ten labels a class, clusters; and for a fine-tuned bundle what its classifier gets
+    right. With or without: whether a random view of a picture finds it.
+
+    Args:
+        trained: the run.
+        bundle: run through the device's own encoder.
+        baselines: what to measure beside it, of `pixels` and `untrained`.
+        dim: components that the bundle keeps; None for all.
+        stages: told what is being done.
+
+    Returns:
+        Metrics by row: `pixels`, `untrained`, `model`, `bundle`; nothing where no picture was held out.
+
+    Raises:
+        DataError: the pictures are no longer where they were.
+    """
+    import numpy as np
+
+    from nearfar.edge import Encoder
+    from nearfar.evaluate.bootstrap import mean_interval
+    from nearfar.evaluate.instances import instance_recall_at_1
+    from nearfar.evaluate.labelled import LabelledTask, embedded_units, score_labelled
+    from nearfar.evaluate.pixels import PixelEmbedder
+    from nearfar.frontend.image import ImageFrontend
+    from nearfar.learn.data.pictures import open_source
+    from nearfar.learn.data.split import TEST, TRAIN
+
+    recipe, corpus = trained.recipe, trained.corpus
+    settings, frontend = recipe.evaluate, recipe.of_images.frontend
+    rng = np.random.default_rng([recipe.seed, 3])
+    test = np.sort(rng.permutation(corpus.numbers_of(TEST))[: settings.max_queries])
+    if len(test) < 2:
+        return {}
+    encoder = Encoder.open(bundle, threads=os.cpu_count() or 1)
+    rows: dict[str, Embedder] = {}
+    if "pixels" in baselines:
+        # Of large pictures fewer pixels do better, and a linear probe on all of them would not end.
+        side = min(frontend.size, _PIXELS)
+        small = ImageFrontend(trained.frontend.settings.model_copy(update={"size": side}))
+        rows["pixels"] = PixelEmbedder(small.encode, frontend.channels * side**2)
+    if "untrained" in baselines:
+        rows["untrained"] = trained.untrained()
+    rows |= {"model": trained.embedder(dim=dim), "bundle": encoder}
+
+    source = open_source(recipe.of_images.source)
+    items = SourceItems(source, [corpus.ids[int(number)] for number in test])
+    bank = corpus.numbers_of(TRAIN)
+    bank = np.sort(rng.permutation(bank[corpus.labels[bank] >= 0])[: settings.max_documents])
+    labelled = np.flatnonzero(corpus.labels[test] >= 0)
+    task = None
+    if len(bank) and len(labelled) and len(corpus.counts.classes) > 1:
+        neighbours = SourceItems(source, [corpus.ids[int(number)] for number in bank])
+        # Of the test part only the labels are looked at: all test pictures are embedded for the views as well.
+        task = LabelledTask(
+            neighbours, corpus.labels[bank], range(len(labelled)), corpus.labels[test][labelled], len(corpus.counts.classes)
+        )
+    views = _one_view_each(trained, test)
+    found: dict[str, dict[str, Interval]] = {}
+    for row, embedder in rows.items():
+        tick = stages(f"measuring: {row}", len(items) + len(views) + (len(bank) if task else 0))
+        counted = _Counted(embedder, tick)
+        plain = embedded_units(counted, items)
+        found[row] = {}
+        if task is not None:
+            scores = score_labelled(
+                embedded_units(counted, task.train),
+                plain[labelled],
+                task,
+                k=settings.neighbours,
+                resamples=max(1, settings.bootstrap),
+                seed=recipe.seed,
+            )
+            found[row] |= scores.intervals()
+        recall = instance_recall_at_1(embedded_units(counted, views), plain)
+        found[row]["view_recall_at_1"] = mean_interval(recall, resamples=max(1, settings.bootstrap), seed=recipe.seed)
+    if task is not None and encoder.classes:
+        right = encoder.classify(items).argmax(axis=1)[labelled] == task.test_labels
+        found["bundle"]["accuracy"] = mean_interval(
+            right.astype(np.float64), resamples=max(1, settings.bootstrap), seed=recipe.seed
+        )
+    return as_metrics(found)
+
+
+def as_metrics(found: dict[str, dict[str, Interval]]) -> dict[str, dict[str, Metric]]:
+    """Figures with their intervals in the form of the manifest."""
+    from nearfar.bundle import Metric
+
+    return {
+        row: {name: Metric(value=i.value, low=i.low, high=i.high) for name, i in intervals.items()}
+        for row, intervals in found.items()
+    }
+
+
+def _one_view_each(trained: TrainedPictures, numbers: npt.NDArray[np.int64]) -> list[npt.NDArray[np.float32]]:
+    """A random view of each picture, (h, w, c) in [0, 1]: always the same for a seed."""
+    import numpy as np
+
+    from nearfar.learn.data.picture_rows import stored
+
+    corpus, views = trained.corpus, trained.prepared.views(trained.recipe)
+    draws = views.draw(corpus.aspects[numbers], np.random.default_rng([trained.recipe.seed, 8]))
+    made: list[npt.NDArray[np.float32]] = []
+    for first in range(0, len(numbers), _READ_AT_ONCE):
+        some = slice(first, first + _READ_AT_ONCE)
+        view = views.apply(stored(corpus, numbers[some]), draws.rows(some))[0]
+        made += list(view.permute(0, 2, 3, 1).contiguous().numpy())
+    return made
