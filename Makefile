@@ -48,8 +48,8 @@ clean: ## remove .venv and everything that can be made again
 	find src tests benchmarks docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # A stamp is as new as the last install of its extra. torch comes first and alone, so that TORCH_INDEX answers for nothing else.
-# lightly, a peer of benchmarks/loss.py, comes without what it wants: its torchvision has no build on PyPI that fits a torch
-# from elsewhere, and the loss that is measured does not use it.
+# lightly, a peer of benchmarks/loss.py and images.py, comes without what it wants: its torchvision has no build on PyPI that fits
+# a torch from elsewhere. images.py needs the transforms of one all the same; it lies apart, where nothing else finds it and fails.
 $(VENV)/.torch: constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
@@ -57,6 +57,7 @@ $(VENV)/.torch: constraints.txt | $(BIN)/python
 $(VENV)/.train $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[$*]"
 	$(if $(filter bench,$*),$(PIP) install --no-deps lightly==1.6.0 lightly-utils==0.0.2)
+	$(if $(filter bench,$*),$(PIP) install --no-deps --upgrade --target $(VENV)/peers torchvision==0.28.0)
 	@touch $@
 
 $(BIN)/python:

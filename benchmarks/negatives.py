@@ -19,11 +19,7 @@ The documents come from the running environment, so figures differ between envir
 from __future__ import annotations
 
 import json
-import re
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,6 +39,7 @@ from nearfar.progress import Stages
 from nearfar.recipe import dump_recipe, load_recipe
 from tools.docstrings import spool
 from tools.results import Figures, arguments, figure, report
+from tools.trainings import output_of, peak_bytes
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "docs-search.yaml"
 RESAMPLES = 2_000
@@ -154,11 +151,7 @@ def prepare(folder: Path, plain: Path, overrides: list[str]) -> None:
 
 def train_in_a_process_of_its_own(folder: Path) -> float:
     """Train what is prepared; peak memory of that process in MB."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--train", str(folder)]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)
-    if child.returncode:
-        raise RuntimeError(f"the training in {folder} failed:\n{child.stderr}")
-    return float(child.stdout.splitlines()[-1])
+    return float(output_of(Path(__file__).resolve(), ["--train", str(folder)]))
 
 
 def trained(folder: Path) -> Trained:
@@ -179,19 +172,6 @@ def train_prepared(folder: Path) -> int:
     train_run(load_recipe(folder / "recipe.yaml"), folder, resume=True)
     print(json.dumps(peak_bytes() / 1e6))
     return 0
-
-
-def peak_bytes() -> int:
-    """The largest resident size of this process so far.
-
-    On Linux not that of getrusage, in which what the parent held before it started this process counts as well.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text("utf-8"))
-        if found:
-            return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def figures_of(runs: dict[str, list[Trained]]) -> Figures:

@@ -2,24 +2,53 @@
 
 from nearfar.evaluate.bm25 import rank_bm25
 from nearfar.evaluate.bootstrap import Interval, mean_interval, ratio_interval
+from nearfar.evaluate.clustering import Clustering, compare_clusters, k_means, nmi_interval
+from nearfar.evaluate.diagnose import diagnose
+from nearfar.evaluate.health import Health, measure_health
+from nearfar.evaluate.instances import instance_recall_at_1
+from nearfar.evaluate.knn import class_mean_predict, knn_correct, knn_predict, leave_one_out_knn
+from nearfar.evaluate.labelled import LabelledScores, LabelledTask, embedded_units, measure_labelled, score_labelled
 from nearfar.evaluate.metrics import mrr_at, ndcg_at, recall_at
+from nearfar.evaluate.pixels import PixelEmbedder
+from nearfar.evaluate.probe import Probe, few_label_probe, linear_probe
 from nearfar.evaluate.report import as_figures, as_table, ratios
 from nearfar.evaluate.retrieval import RetrievalScores, measure, rank_dense
 from nearfar.evaluate.task import RetrievalTask
 
 __all__ = [
+    "Clustering",
+    "Health",
     "Interval",
+    "LabelledScores",
+    "LabelledTask",
+    "PixelEmbedder",
+    "Probe",
     "RetrievalScores",
     "RetrievalTask",
     "as_figures",
     "as_table",
+    "class_mean_predict",
+    "compare_clusters",
+    "diagnose",
+    "embedded_units",
+    "few_label_probe",
+    "instance_recall_at_1",
+    "k_means",
+    "knn_correct",
+    "knn_predict",
+    "leave_one_out_knn",
+    "linear_probe",
     "mean_interval",
     "measure",
+    "measure_health",
+    "measure_labelled",
     "mrr_at",
     "ndcg_at",
+    "nmi_interval",
     "rank_bm25",
     "rank_dense",
     "ratio_interval",
     "ratios",
     "recall_at",
+    "score_labelled",
 ]

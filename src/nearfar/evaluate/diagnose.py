@@ -1,6 +1,6 @@
 """What is wrong with a training run, by the health of its embeddings: a sentence with the suspected cause and the mend.
 
-The limits lie between what healthy and deliberately broken runs show on digits and CIFAR-10 (tests/evaluate/test_health.py
+The limits lie between what healthy and deliberately broken runs show on digits and CIFAR-10 (tests/evaluate/test_diagnose.py
 has some of both). Healthy ones keep a std of 0.4 and more, save that BYOL's predictions dip to a third of what they were and
 come back; broken ones fall under 0.1, or go on falling.
 """
@@ -24,12 +24,12 @@ LOST = 0.08
 """Share of the largest effective rank so far that a loss of dimensions falls below."""
 STILL = 0.08
 """Relative change of every figure since the first below which nothing was learned."""
-UNRELATED = 0.95
+UNRELATED = 0.9
 """Distance of two views of a picture, in distances of two pictures, above which views have nothing in common."""
 COPIES, COPIES_RECALL = 0.1, 0.9
 """The same ratio before training below which views are as good as copies, if besides so many of them find each other."""
 
-_RATE = "lower training.learning_rate or lengthen training.warmup"
+_RATE = "lower train.learning_rate or lengthen train.warmup"
 _TEMPERATURE = "bring method.temperature to between 0.1 and 0.5"
 _AGAINST_COLLAPSE = {
     "byol": f"{_RATE}, raise method.momentum so that the slow copy stays behind, and keep the predictor",
@@ -80,8 +80,8 @@ def diagnose(
 
 def _diverged(last: Health) -> str:
     return (
-        f"Embeddings are no longer finite at step {last.step}: training has diverged. Lower training.learning_rate, set "
-        "training.gradient_clip, or use bf16-mixed in place of 16-mixed."
+        f"Embeddings are no longer finite at step {last.step}: training has diverged. Lower train.learning_rate, set "
+        "train.gradient_clip, or use bf16-mixed in place of 16-mixed."
     )
 
 
@@ -96,7 +96,7 @@ def _still(history: Sequence[Health]) -> str | None:
         return None
     return (
         f"Nothing has been learned by step {last.step}: embeddings are spread as they were before training. The learning rate is "
-        "probably far too low, or the encoder is frozen: raise training.learning_rate."
+        "probably far too low, or the encoder is frozen: raise train.learning_rate."
     )
 
 
@@ -123,7 +123,7 @@ def _views_too_weak(features: Sequence[Health], method: str) -> str | None:
 
 def _equal_from_the_start(history: Sequence[Health], method: str) -> str | None:
     first, last = history[0], history[-1]
-    if last.embedding_std >= EQUAL or last.embedding_std > 1.1 * first.embedding_std:
+    if max(first.embedding_std, last.embedding_std) >= EQUAL or last.embedding_std > 1.1 * first.embedding_std:
         return None
     return (
         f"All embeddings are almost equal, and still are at step {last.step} (std {last.embedding_std:.3f}, 1 is spread evenly). "

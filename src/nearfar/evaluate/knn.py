@@ -126,7 +126,8 @@ def class_mean_predict(bank: Vectors, bank_labels: Labels, queries: Vectors, *, 
     present = np.unique(bank_labels)
     means = np.stack([bank[bank_labels == label].mean(axis=0, dtype=np.float64) for label in present])
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
-    directions = np.divide(means, lengths, out=np.zeros_like(means), where=lengths > 0)
+    # Below this the mean of vectors of length 1 is rounding error, and points nowhere.
+    directions = np.divide(means, lengths, out=np.zeros_like(means), where=lengths > 1e-6)
     return np.asarray(present[np.argmax(queries @ directions.T.astype(np.float32), axis=1)])
 
 

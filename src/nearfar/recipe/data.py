@@ -189,7 +189,8 @@ class Split(Settings):
     validation: Fraction = 0.05
     """Share of the pairs or pictures to stop and to choose by."""
     test: Fraction = 0.1
-    """Share of the pairs or pictures for the figures that are reported. Pictures that come with a split keep it."""
+    """Share of the pairs or pictures for the figures that are reported. Pictures that come with a split keep it; what it lacks,
+    validation or test, is drawn from its training pictures."""
 
     @model_validator(mode="after")
     def _leaves_training_data(self) -> Self:

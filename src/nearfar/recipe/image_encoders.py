@@ -23,7 +23,7 @@ class ConvolutionSettings(ImageEncoderSettings):
     """What every convolutional encoder can be told besides."""
 
     norm: Literal["batch", "group"] = "batch"
-    """Normalise over the batch, or within each picture (GroupNorm, arXiv:1803.08494): what gradient caching (`training.chunk`)
+    """Normalise over the batch, or within each picture (GroupNorm, arXiv:1803.08494): what gradient caching (`train.chunk`)
     and several devices need, as a picture's embedding must not depend on what else is in the batch."""
 
 

@@ -99,7 +99,9 @@ class Run:
             "baselines": recipe.evaluate.baselines if baselines is None else baselines,
             "stages": stages,
         }
-        return (export_image_bundle if pictures else export_text_bundle)(trained, target, **options)
+        if hasattr(trained, "method"):
+            return export_image_bundle(trained, target, **options)
+        return export_text_bundle(trained, target, **options)
 
 
 def train(

@@ -166,3 +166,17 @@ def test_a_single_picture_is_embedded(kind: str) -> None:
     embedded = made_method(kind).eval().embed(made_batch(1))
     assert len(embedded.features) == 1
     assert CLASSES == 3
+
+
+@pytest.mark.parametrize("kind", HAS_COPY)
+def test_what_the_copies_make_gets_no_gradient_even_as_a_leaf(kind: str) -> None:
+    """Gradient caching and the joining of ranks ask for a gradient of every float field."""
+    method = made_method(kind)
+    for number in range(2):  # while the queue is empty, and after
+        embedded = method.embed(made_batch(seed=number))
+        leaves = type(embedded)(*(f.detach().clone().requires_grad_(f.is_floating_point()) for f in embedded))
+        method.loss(leaves).backward()
+        fixed = [name for name in embedded._fields if name.endswith(("keys", "targets"))]
+        assert fixed
+        assert all(getattr(leaves, name).grad is None for name in fixed)
+        method.remember(embedded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
 from by_hand import cosine, mean
 from made_methods import made_batch, made_method
 
@@ -43,3 +44,11 @@ def test_without_labels_it_is_simclr() -> None:
     embedded = method.embed(made_batch(labels=[-1] * 6))
     expected = simclr.loss(type(simclr.embed(made_batch()))(embedded.features, embedded.projections))
     assert float(method.loss(embedded).detach()) == pytest.approx(float(expected.detach()), rel=1e-10)
+
+
+def test_a_picture_without_a_label_is_not_of_the_label_that_has_its_number() -> None:
+    method = made_method("sup_con", temperature=0.3)
+    batch = made_batch(labels=[1, -1, 1, 3, 0, -1])._replace(items=torch.tensor([9, 1, 8, 7, 6, 3]))
+    embedded = method.embed(batch)
+    expected = by_formula(embedded, [1, "a", 1, 3, 0, "b"], 0.3)
+    assert float(method.loss(embedded).detach()) == pytest.approx(expected, rel=1e-9)

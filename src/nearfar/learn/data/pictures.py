@@ -45,7 +45,7 @@ class PictureCounts:
     test: int
     labelled: int
     twins_dropped: int
-    """Pictures that the source gave for training, but whose exact content is held out too."""
+    """Pictures to train or validate on whose exact content is held out from that too."""
     store_size: int
     dtype: str
     channels: int
@@ -205,10 +205,11 @@ def first_pictures(data: Data, frontend: ImageFrontendSettings, count: int) -> t
     assert isinstance(data.source, ImageSource)
     source, report = open_source(data.source), ReadReport()
     wanted = frontend.store_size or round(_ROOM_FOR_CROPS * frontend.size)
-    first = list(islice(_decoded(source, frontend.channels, wanted, report, lambda _: None), count))
+    first = list(islice(_decoded(source, frontend.channels, wanted, report, lambda _: None), max(count, _LOOKED_AT)))
     if not first:
         raise DataError(_nothing(data, source, report))
-    size, dtype = _format(first, frontend, wanted)
+    size, dtype = _format(first[:_LOOKED_AT], frontend, wanted)
+    first = first[:count]
     squares = [_square(d.pixels, size, dtype) for d in first]
     aspects = np.array([d.pixels.shape[1] / d.pixels.shape[0] for d in first], np.float32)
     return torch.from_numpy(np.stack(squares)), aspects
@@ -280,21 +281,41 @@ def _as(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
 def _sides(rows: _Rows, data: Data, seed: int) -> npt.NDArray[np.int8]:
     """Side of each picture: that which it came with, else drawn; pictures of equal content are on one side.
 
-    Where the source tells train and test apart but not validation, that is drawn from train.
+    What a source that tells its training pictures apart does not have (validation, test) is drawn from these.
     """
     split, keys = data.split, np.array(rows.keys, np.int64)
+    groups = _groups(rows, keys, data) if split.by == "group" else None
     given = np.array([_SIDES.get(name, -1) for name in rows.splits], np.int8)
-    if split.by == "group":
-        drawn = sides_by_group(rows.groups, split.validation, split.test, seed)
-    else:
-        drawn = sides_by_component(keys, split.validation, split.test, seed)
-    side = np.where(given >= 0, given, drawn)
-    if (given >= 0).any() and not (given == VALIDATION).any():
-        again = sides_by_component(keys, split.validation, 0.0, seed)
-        side = np.where((given == TRAIN) & (again == VALIDATION), VALIDATION, side)
+
+    def drawn(some: npt.NDArray[np.bool_], validation: float, test: float) -> npt.NDArray[np.int8]:
+        if groups is not None:
+            return sides_by_group(groups[some].tolist(), validation, test, seed)
+        return sides_by_component(keys[some], validation, test, seed)
+
+    side = given.copy()
+    side[given < 0] = drawn(given < 0, split.validation, split.test)
+    lacking = [0.0 if (given == held_out).any() else share for held_out, share in _shares(data)]
+    side[given == TRAIN] = drawn(given == TRAIN, *lacking)
     # What is held out is not trained on under another name, whatever the source says; its own test set stays what it is.
+    side[(side == VALIDATION) & np.isin(keys, keys[side == TEST])] = DROPPED
     side[(side == TRAIN) & np.isin(keys, keys[side != TRAIN])] = DROPPED
-    return side.astype(np.int8)
+    return side
+
+
+def _shares(data: Data) -> tuple[tuple[int, float], tuple[int, float]]:
+    return (VALIDATION, data.split.validation), (TEST, data.split.test)
+
+
+def _groups(rows: _Rows, keys: Ints, data: Data) -> Ints:
+    """The group of each picture; one that has none is a group of its own."""
+    groups, nothing = np.array(rows.groups, np.int64), text_key("")
+    if (groups == nothing).all():
+        raise DataError(
+            f"data.split.by is group, but no picture of the {data.source.kind} source has a group: put those that belong together "
+            "into a folder (below that of their label, if there are labels), name data.source.columns.group of a table, or set "
+            "data.split.by to random"
+        )
+    return np.where(groups == nothing, keys, groups)
 
 
 def _moments(pixels: npt.NDArray[Any], numbers: Ints, seed: int) -> tuple[list[float], list[float]]:

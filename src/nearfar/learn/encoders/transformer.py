@@ -24,7 +24,7 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Tensor, attend: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, attend: Tensor | None) -> Tensor:
         """`hidden` (n, L, d); `attend` (n, 1, 1, L) bool, the tokens that may be looked at."""
         n, length, dim = hidden.shape
         split = self.queries_keys_values(self.attention_norm(hidden)).view(n, length, 3, self.heads, dim // self.heads)

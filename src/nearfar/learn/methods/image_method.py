@@ -30,7 +30,8 @@ class ImageMethod(nn.Module, ABC):
     def embed(self, batch: ViewBatch) -> Any:
         """Step one: everything that goes through an encoder, as a NamedTuple of tensors (n, ...), n pictures.
 
-        Its first field, `features` (n, V, dim), is what the encoder makes of the views of full size; health is told by it.
+        Its first field, `features` (n, V, dim), is what the encoder makes of the views of full size, its second what the loss
+        compares of them, (n, V, d) or (n, d): health is told by these two.
         """
 
     @abstractmethod

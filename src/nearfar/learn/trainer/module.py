@@ -47,7 +47,7 @@ class ContrastiveModule(L.LightningModule):
         embedded, sources = self.surroundings.given(gathered(self._embedded(batch)), step)
         loss: Tensor = self.method.loss(embedded, self.surroundings.for_loss(embedded, sources))
         self.log("loss", loss.detach(), prog_bar=True, batch_size=1)
-        if (step + 1) % self.ledger_every == 0:
+        if step == 0 or (step + 1) % self.ledger_every == 0:
             figures = self.surroundings.ledger(embedded, sources) if self.trainer.is_global_zero else {}
             if self.logger is not None and figures:
                 # Not by `log`, which repeats a figure until it is logged again.

@@ -86,6 +86,11 @@ class PairNegatives:
         # Only what is mined has to be told whose it is; it takes a pass over all positives.
         self._owners = Known.of(corpus, corpus.queries_of(TRAIN)).document_owners if recipe.negatives.mined else None
 
+    @property
+    def note(self) -> str:
+        """Nothing: what the ledger says takes a table."""
+        return ""
+
     def before(self, batch: PairBatch, step: int) -> PairBatch:
         """The batch with the mined negatives of its anchors; mines first, if that is due."""
         mined = self.sources.mined

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.errors import CollapseWarning
-from nearfar.evaluate.health import Health, diagnose, measure_health
+from nearfar.evaluate.diagnose import diagnose
+from nearfar.evaluate.health import Health, measure_health
 from nearfar.evaluate.knn import knn_correct
 from nearfar.learn.data.picture_rows import PictureBatch, stored
 from nearfar.learn.data.pictures import Ints, PictureCorpus
@@ -45,8 +46,17 @@ class ViewSteps:
         self.method, self.views, self.kind, self.total_steps = method, views, kind, total_steps
         self.sources: nn.Module = nn.Module()
         self._step = 0
-        self._history: list[Health] = []
+        self._features: list[Health] = []
+        self._compared: list[Health] = []
         self._warned = False
+
+    @property
+    def note(self) -> str:
+        """Spread and effective rank of the features, as of the last ledger."""
+        if not self._features:
+            return ""
+        last = self._features[-1]
+        return f"std {last.embedding_std:.2f} rank {last.effective_rank:.0f}"
 
     def before(self, batch: PictureBatch, step: int) -> ViewBatch:
         """The views of the pictures, on the device where the encoder is."""
@@ -71,17 +81,26 @@ class ViewSteps:
 
     def ledger(self, embedded: Any, sources: Sequence[Any]) -> dict[str, float]:
         """The health of the step; warns once where it looks like a collapse."""
-        features = embedded.features.detach().float()
-        if features.shape[0] < 2 or features.shape[1] < 2:
+        features, compared = (_healthy(vectors, self._step) for vectors in embedded[:2])
+        if features is None or compared is None:
             return {}
-        health = measure_health(features.cpu().numpy(), self._step)
-        self._history.append(health)
+        self._features.append(features)
+        self._compared.append(compared)
         if not self._warned:
-            found = diagnose(self._history, method=self.kind, dim=features.shape[-1])
+            found = diagnose(self._features, self._compared, method=self.kind, total_steps=self.total_steps)
             if found is not None:
                 self._warned = True
-                warnings.warn(f"step {self._step}: {found}", CollapseWarning, stacklevel=2)
-        return {f"health/{name}": value for name, value in health._asdict().items() if name != "step"}
+                warnings.warn(found, CollapseWarning, stacklevel=2)
+        figures = {f"health/{name}": value for name, value in features._asdict().items() if name != "step"}
+        return figures | {"health/compared_std": compared.embedding_std, "health/compared_rank": compared.effective_rank}
+
+
+def _healthy(vectors: Tensor, step: int) -> Health | None:
+    """The health of (n, V, d) or (n, d); None of too few pictures to tell."""
+    if len(vectors) < 2:
+        return None
+    whole = vectors if vectors.ndim == 3 else vectors.unsqueeze(1)
+    return measure_health(whole.detach().float().cpu().numpy(), step)
 
 
 class OnlineFigures:
@@ -158,7 +177,7 @@ def embed_pixels(encoder: ImageEncoder, pixels: Tensor, dim: int | None = None) 
     try:
         parts = [
             nn.functional.normalize(encoder(_channels_last(part.to(device)))[:, :dim].float(), dim=-1).cpu().numpy()
-            for part in pixels.split(_PICTURES_AT_A_TIME)
+            for part in torch.split(pixels, _PICTURES_AT_A_TIME)
         ]
     finally:
         for module in training:

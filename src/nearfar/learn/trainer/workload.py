@@ -33,6 +33,11 @@ class Surroundings(Protocol):
         """What of it belongs into a checkpoint."""
         ...
 
+    @property
+    def note(self) -> str:
+        """A few words on the last figures, for the screen; may be empty."""
+        ...
+
     def before(self, batch: Any, step: int) -> Any:
         """Make of what the loader gave what the method embeds: a batch that `split(size)` cuts."""
         ...
