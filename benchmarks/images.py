@@ -4,8 +4,8 @@
   from captions that name the label, sup_con from the label) trains the same small CNN from the same seed over the same batches.
   `knn_METHOD` (10 nearest of all training pictures, cosine, plain vote) and `probe_METHOD` (a linear classifier on all training
   labels) are measured once, at the end, on the 10,000 test pictures, with 95 % bootstrap intervals; `knn_pixels` is that of the
-  pixels themselves, `knn_random` of the same encoder untrained. `images_per_second_METHOD` is of one thread with another training
-  beside it, `peak_mb_METHOD` of the whole process. The same with `mnist_` before the key.
+  pixels themselves, `knn_random` of the same encoder untrained. `images_per_core_second_METHOD` is by processor time (one thread,
+  validation while training included), `peak_mb_METHOD` of the whole process. The same with `mnist_` before the key.
 - `knn_shipped`: the int8 bundle of the SimCLR run through the device's runtime; `shipped_mb` its size on disk.
 - Views: `views_per_second_core`, 32 x 32 RGB with crop, flip, jitter, grey and blur; `views_vs_torchvision` the ratio to the
   transform that lightly's SimCLR uses, both on one thread by processor time.
@@ -77,14 +77,16 @@ PARTS = ("views", "methods", "lightly", "cells")
 RESAMPLES = 2_000
 RESNET: dict[str, Any] = {"kind": "resnet", "depth": 18, "stem": "small"}
 LIGHTLY_PICTURES, LIGHTLY_EPOCHS = 5_120, 3
-QUICK_METHODS = ("byol", "swav")
+QUICK_METHODS = ("swav", "clip")
 
 
 def main() -> int:
     """Measure everything, print it, write it down."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts; figures of the others are kept from --json")  # fmt: skip
-    parser.add_argument("--methods", nargs="+", choices=(*METHODS, *CAPTIONED), default=[*METHODS, *CAPTIONED])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="these parts; the others stay in --json as they are")  # fmt: skip
+    parser.add_argument(
+        "--methods", nargs="+", choices=(*METHODS, *CAPTIONED), default=[*METHODS, *CAPTIONED], help="likewise"
+    )
     parser.add_argument("--epochs", type=float, default=10.0, help="passes over CIFAR-10; over MNIST a quarter of it")
     parser.add_argument("--train", nargs=2, metavar=("FOLDER", "METHOD"), help="train what is prepared; for the children of this program")  # fmt: skip
     options = parser.parse_args()
@@ -97,26 +99,29 @@ def main() -> int:
         return 0
     quick: bool = options.quick
     before: Figures = {}
-    if options.json and options.json.exists() and set(options.only) != set(PARTS):
+    in_part = set(options.only) != set(PARTS) or set(options.methods) != {*METHODS, *CAPTIONED}
+    if options.json and options.json.exists() and in_part:
         before = json.loads(options.json.read_text("utf-8"))["figures"]
     with tempfile.TemporaryDirectory(prefix="nearfar-") as temporary, progress_lines() as stages:
         work: Path = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         figures: Figures = {}
+        data: Path = options.data
+        if quick:
+            subset(data / "cifar10", work / "few" / "cifar10", 512, 256)
+        few = work / "few" if quick else data
         if "views" in options.only:
-            figures |= views(options.data, stages, quick=quick)
+            figures |= views(few, stages, quick=quick)
         if "methods" in options.only:
-            names = [name for name in options.methods if not quick or name in (*QUICK_METHODS, "clip")]
-            epochs = 0.02 if quick else options.epochs
-            for data, share in (("cifar10", 1.0), ("mnist", 0.25)):
-                found = methods(options.data, work / data, data, names, share * epochs, stages, quick=quick)
-                figures |= found if data == "cifar10" else prefixed("mnist_", found)
-                if quick:
-                    break
+            names = [name for name in options.methods if not quick or name in QUICK_METHODS]
+            for name, share in (("cifar10", 1.0),) if quick else (("cifar10", 1.0), ("mnist", 0.25)):
+                epochs = 1.0 if quick else share * options.epochs
+                found = methods(few, work / name, name, names, epochs, stages)
+                figures |= found if name == "cifar10" else prefixed("mnist_", found)
         if "lightly" in options.only:
-            figures |= lightly(options.data, work / "lightly", stages, quick=quick)
+            figures |= lightly(few, work / "lightly", stages, quick=quick)
         if "cells" in options.only:
-            figures |= measure_cells(options.data, work / "cells", seeds=1 if quick else 3, quick=quick)
+            figures |= measure_cells(data, work / "cells", seeds=1 if quick else 3, quick=quick)
     report({**before, **figures}, options.json, quick=quick)
     return 0
 
@@ -124,9 +129,7 @@ def main() -> int:
 # --- methods ---------------------------------------------------------------------------------------------------------
 
 
-def methods(
-    data: Path, work: Path, name: str, names: Sequence[str], epochs: float, stages: Stages, *, quick: bool
-) -> Figures:
+def methods(data: Path, work: Path, name: str, names: Sequence[str], epochs: float, stages: Stages) -> Figures:
     """Every method with the same network, seed and batches, two trainings at a time."""
     overrides = [
         f"data.source.path={json.dumps(str(data / name))}",
@@ -140,40 +143,39 @@ def methods(
         prepared.mkdir(parents=True, exist_ok=True)
         prepare_run(recipe, prepared, stages)
     corpus = PictureCorpus.open(prepared / "data")
-    figures = baselines(recipe, corpus, stages, quick=quick)
+    figures = baselines(recipe, corpus, stages)
     tick = stages(f"training on {name}", len(names))
 
-    def trained(method: str) -> tuple[str, dict[str, Any]]:
+    def trained(method: str) -> Figures:
         folder = work / method
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         own = [] if method in CAPTIONED else [f"method.kind={method}", *OF_METHOD.get(method, ())]
         (folder / "recipe.yaml").write_text(dump_recipe(load_recipe(RECIPE, overrides=[*overrides, *own])), "utf-8")
         (folder / "data").symlink_to(prepared / "data")
-        found = json.loads(output_of(Path(__file__).resolve(), ["--train", str(folder), method]))
-        tick(1, f"{method} {found['figures'][f'knn_{method}']['value']:.3f}")
-        return method, found
+        found: Figures = json.loads(output_of(Path(__file__).resolve(), ["--train", str(folder), method]))
+        tick(1, method)
+        return found
 
     with ThreadPoolExecutor(2) as pool:
-        for _, found in pool.map(trained, names):
-            figures |= found["figures"]
+        for found in pool.map(trained, names):
+            figures |= found
     figures["epochs"] = figure(epochs)
     if name == "cifar10" and "simclr" in names:
         figures |= shipped(work / "simclr", stages)
     return figures
 
 
-def baselines(recipe: Recipe, corpus: PictureCorpus, stages: Stages, *, quick: bool) -> Figures:
+def baselines(recipe: Recipe, corpus: PictureCorpus, stages: Stages) -> Figures:
     """The pixels themselves, and the encoder before training."""
     tick = stages("baselines", 2)
-    few = 2_000 if quick else None
     frontend = recipe.of_images.frontend
     pixels = PixelEmbedder(lambda numbers: _plain(corpus, np.asarray(numbers), frontend.size), frontend.channels * frontend.size**2)  # fmt: skip
-    figures = quality("pixels", corpus, *(embedded_units(pixels, numbers[:few]) for numbers in _sides(corpus)), few=few)
+    figures = quality("pixels", corpus, *(embedded_units(pixels, numbers) for numbers in _sides(corpus)))
     tick(1)
     # As every run begins: the encoder is the first thing that is made from the seed.
     encoder = TrainedPictures(Path(), recipe, PreparedPictures(corpus)).untrained().encoder
-    return figures | _of_encoder("random", encoder, corpus, frontend.size, few=few)
+    return figures | _of_encoder("random", encoder, corpus, frontend.size)
 
 
 def _plain(corpus: PictureCorpus, numbers: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
@@ -184,14 +186,14 @@ def _sides(corpus: PictureCorpus) -> tuple[np.ndarray[Any, Any], np.ndarray[Any,
     return corpus.numbers_of(TRAIN), corpus.numbers_of(TEST)
 
 
-def _of_encoder(name: str, encoder: Any, corpus: PictureCorpus, size: int, *, few: int | None = None) -> Figures:
-    vectors = [embed_stored(encoder, corpus, numbers[:few], size) for numbers in _sides(corpus)]
-    return quality(name, corpus, vectors[0], vectors[1], few=few)
+def _of_encoder(name: str, encoder: Any, corpus: PictureCorpus, size: int) -> Figures:
+    vectors = [embed_stored(encoder, corpus, numbers, size) for numbers in _sides(corpus)]
+    return quality(name, corpus, vectors[0], vectors[1])
 
 
-def quality(name: str, corpus: PictureCorpus, bank: Any, queries: Any, *, few: int | None = None) -> Figures:
+def quality(name: str, corpus: PictureCorpus, bank: Any, queries: Any) -> Figures:
     """KNN and linear probe of embedded training and test pictures."""
-    train, test = (corpus.labels[numbers[:few]] for numbers in _sides(corpus))
+    train, test = (corpus.labels[numbers] for numbers in _sides(corpus))
     classes = len(corpus.counts.classes)
     knn = knn_correct(bank, train, queries, test, classes=classes, k=10)
     probe = linear_probe(bank, train, queries, test).correct
@@ -206,21 +208,19 @@ def train_prepared(folder: Path, method: str) -> int:
     recipe = load_recipe(folder / "recipe.yaml")
     corpus = PictureCorpus.open(folder / "data")
     torch.set_num_threads(1)
-    started = peak_bytes()
+    started = time.process_time()
     if method in CAPTIONED:
-        tower = train_on_captions(method, recipe, corpus)
-        encoder, steps, seconds = tower.encoder, tower.steps, tower.seconds
+        encoder, steps = train_on_captions(method, recipe, corpus)
     else:
         trained = train_run(recipe, folder, resume=True)
-        fit = json.loads((folder / "fit.json").read_text("utf-8"))
         assert isinstance(trained, TrainedPictures)
-        encoder, steps, seconds = trained.method().encoder, fit["steps"], fit["seconds"]
-    peak = peak_bytes()
+        encoder, steps = trained.method().encoder, json.loads((folder / "fit.json").read_text("utf-8"))["steps"]
+    seconds, peak = time.process_time() - started, peak_bytes()
     figures = _of_encoder(method, encoder, corpus, recipe.of_images.frontend.size)
-    figures[f"images_per_second_{method}"] = figure(steps * recipe.train.batch_size / seconds, "images/s")
+    figures[f"images_per_core_second_{method}"] = figure(steps * recipe.train.batch_size / seconds, "images/s")
     figures[f"peak_mb_{method}"] = figure(peak / 1e6, "MB")
-    figures[f"seconds_{method}"] = figure(seconds, "s")
-    print(json.dumps({"figures": figures, "base_mb": started / 1e6}))
+    figures[f"core_seconds_{method}"] = figure(seconds, "s")
+    print(json.dumps(figures))
     return 0
 
 

@@ -95,6 +95,7 @@ def read_side(source: Path, split: str, most: int | None = None) -> Pictures:
         pixels.append(scaled(resize(picture, picture.shape[0] // SHRUNK, picture.shape[1] // SHRUNK)))
     stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
     places = [side // PLACE for side in stacked.shape[2:]]
+    stacked = stacked[:, :, : PLACE * places[0], : PLACE * places[1]]
     return Pictures(stacked, np.stack([labels_of_places(row["objects"], places[0], places[1]) for row in rows]))
 
 

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,9 @@ from torch.utils.data import DataLoader, Dataset
 
 Pictures = npt.NDArray[np.uint8]
 """(n, h, w, 3)."""
+
+_APART = Path(sys.prefix) / "peers"
+"""Where `make bench` puts torchvision: in the environment itself, transformers would find it and fail."""
 
 _DECLARED: list[Any] = []  # torch forgets operators whose library is no longer referred to
 
@@ -51,7 +57,18 @@ class Trained:
 
 def is_installed() -> bool:
     """Whether lightly and what it needs are there."""
-    return all(importlib.util.find_spec(name) is not None for name in ("lightly", "torchvision", "PIL"))
+    with _apart():
+        return all(importlib.util.find_spec(name) is not None for name in ("lightly", "torchvision", "PIL"))
+
+
+@contextmanager
+def _apart() -> Iterator[None]:
+    """Look for modules in the folder of torchvision too; for a moment only, as processes that are started later would look as well."""
+    sys.path.append(str(_APART))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(_APART))
 
 
 def train(
@@ -99,6 +116,8 @@ def train(
         workers = fastest_workers(views, batch_size)
     generator = torch.Generator().manual_seed(seed)
     loader = _loader(views, batch_size, workers, generator)
+    if not len(loader):
+        raise ValueError(f"{len(views)} pictures do not fill a batch of {batch_size}")
     total = epochs * len(loader) if steps is None else steps
     model = nn.ModuleList([network, head])
     rate = learning_rate if learning_rate is not None else 0.06 * batch_size / 128
@@ -179,7 +198,8 @@ def declare_operators() -> None:
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _DECLARED.append(library)
     try:
-        import torchvision  # noqa: F401
+        with _apart():
+            import torchvision  # noqa: F401
     except ImportError as error:
         raise ImportError("lightly needs torchvision; see the docstring of tools/lightly_simclr.py") from error
 

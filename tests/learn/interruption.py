@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 
 from nearfar.learn.data.batches import PairDataset
+from nearfar.learn.data.picture_rows import PictureRows
 
 
-def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while the batch of `step` is made; a real signal to this process."""
-    original = PairDataset.__getitem__
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, number: int = signal.SIGINT) -> None:
+    """Ctrl-C (or another signal) while the batch of `step` is made; a real signal to this process."""
+    for rows in (PairDataset, PictureRows):
+        original: Any = rows.__getitem__
 
-    def interrupting(self: PairDataset, index: tuple[int, int, object]) -> object:
-        if index[0] == step:
-            signal.raise_signal(signal.SIGINT)
-        return original(self, index)  # type: ignore[arg-type]
+        def interrupting(self: object, index: tuple[int, ...], original: Any = original) -> object:
+            if index[0] == step:
+                signal.raise_signal(number)
+            return original(self, index)
 
-    monkeypatch.setattr(PairDataset, "__getitem__", interrupting)
+        monkeypatch.setattr(rows, "__getitem__", interrupting)

@@ -32,8 +32,7 @@ from nearfar.learn.run import train_run
 from nearfar.learn.trainer.fit import planned_steps
 from nearfar.learn.trainer.negatives import PairNegatives, for_loss
 from nearfar.learn.trainer.validation import PairRetrieval
-from nearfar.progress import Tick
-from nearfar.progress import silent
+from nearfar.progress import Tick, silent
 from nearfar.recipe import Recipe
 from nearfar.recipe.data import SpansPairing
 
@@ -927,7 +926,8 @@ def test_with_each_source_it_learns(tmp_path: Path, case: str) -> None:
     recipe = made_recipe(data, "train.batch_size=32", "train.epochs=12", "train.early_stop=null", LEARNT[case])
     run = train_run(recipe, tmp_path / "run")
     prepared = PreparedPairs.open(tmp_path / "run")
-    retrieval = PairRetrieval(prepared.corpus, *prepared[2:], prepared.frontend, seed=0)
+    tokens = (prepared.query_tokens, prepared.document_tokens)
+    retrieval = PairRetrieval(prepared.corpus, *tokens, prepared.frontend, seed=0)
     before, after = (retrieval.measure(e.method)["recall_at_10"] for e in (run.untrained(), run.embedder()))
     assert after > before + 0.4, (before, after)
 

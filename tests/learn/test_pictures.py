@@ -116,9 +116,7 @@ def test_mixed_sizes_and_proportions_keep_their_proportions(tmp_path: Path) -> N
         (100, ("frontend.size=33",), 50),
     ],
 )
-def test_how_large_pictures_are_stored(
-    tmp_path: Path, longest: int, settings: tuple[str, ...], expected: int
-) -> None:
+def test_how_large_pictures_are_stored(tmp_path: Path, longest: int, settings: tuple[str, ...], expected: int) -> None:
     for number, side in enumerate((3, longest // 2, longest)):
         write_picture(tmp_path / "in" / f"{number}.png", noise(number, side, longest))
     recipe = picture_recipe(tmp_path / "in", NO_LABELS, "data.split={validation: 0, test: 0}", *settings)
@@ -132,9 +130,7 @@ def test_sixteen_bit_grey_keeps_its_bits(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 65_536, (5, 8, 8), dtype=np.uint16)
     for number in range(5):
         write_picture(tmp_path / "in" / f"{number}.png", pixels[number])
-    recipe = picture_recipe(
-        tmp_path / "in", NO_LABELS, "data.split={validation: 0, test: 0}", "frontend.channels=1"
-    )
+    recipe = picture_recipe(tmp_path / "in", NO_LABELS, "data.split={validation: 0, test: 0}", "frontend.channels=1")
     corpus = prepared(recipe, tmp_path / "out")
     assert corpus.counts.dtype == "uint16"
     np.testing.assert_array_equal(corpus.pixels[:, 0], pixels)
@@ -163,9 +159,7 @@ def test_five_channels(tmp_path: Path) -> None:
     for number in range(4):
         write_picture(tmp_path / "in" / f"{number}.npy", noise(number, 8, 8, 5))
     write_picture(tmp_path / "in" / "rgb.png", noise(9, 8, 8))
-    recipe = picture_recipe(
-        tmp_path / "in", NO_LABELS, "data.split={validation: 0, test: 0}", "frontend.channels=5"
-    )
+    recipe = picture_recipe(tmp_path / "in", NO_LABELS, "data.split={validation: 0, test: 0}", "frontend.channels=5")
     corpus = prepared(recipe, tmp_path / "out")
     assert corpus.pixels.shape == (4, 5, 8, 8)
     np.testing.assert_array_equal(corpus.pixels[2], noise(2, 8, 8, 5).transpose(2, 0, 1))
@@ -463,15 +457,14 @@ def test_a_kill_in_the_middle_of_preparing_is_recovered_from(tmp_path: Path) -> 
         "import os, signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "from pathlib import Path\n"
         "from made_pictures import picture_recipe\n"
-        "from nearfar.learn.run import prepare_run\n"
-        "def stages(name, total=None):\n"
-        "    count = 0\n"
-        "    def tick(n, note=''):\n"
-        "        nonlocal count\n"
-        "        count += n\n"
-        "        if count == 100: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return tick\n"
-        "prepare_run(picture_recipe(Path(sys.argv[2])), Path(sys.argv[3]), stages)\n"
+        "from nearfar.learn.data.pictures import prepare_pictures\n"
+        "count = 0\n"
+        "def tick(n):\n"
+        "    global count\n"
+        "    count += n\n"
+        "    if count == 100: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "recipe = picture_recipe(Path(sys.argv[2]))\n"
+        "prepare_pictures(recipe.data, recipe.of_images.frontend, Path(sys.argv[3]) / 'data', recipe.seed, tick)\n"
     )
     (tmp_path / "broken").mkdir()
     arguments = [str(Path(__file__).parent), str(tmp_path / "in"), str(tmp_path / "broken")]
@@ -508,6 +501,6 @@ def test_the_first_pictures_are_those_that_a_run_would_store(tmp_path: Path) -> 
     assert corpus.pixels.shape[2:] == (12, 12)
     np.testing.assert_array_equal(pixels, corpus.pixels[:4])
     np.testing.assert_array_equal(aspects, corpus.aspects[:4])
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(DataError, match="holds no pictures"):
-        (tmp_path / "nothing").mkdir()
         first_pictures(picture_recipe(tmp_path / "nothing").data, recipe.of_images.frontend, 4)

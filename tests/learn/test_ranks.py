@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from made_corpus import made_recipe, write_pairs
 from made_ranks import CASES, Fields, fields_of, found_by, gradients, joint, method_of, shares_of
 from torch import Tensor
 
-from nearfar.errors import DataError, InterruptedRunError, RunError
+from nearfar.errors import CollapseWarning, DataError, InterruptedRunError, RunError
 from nearfar.learn.negatives.ranks import average_gradients, gathered
+from nearfar.learn.rank import _report_warnings
 from nearfar.learn.run import train_run
 from nearfar.learn.trainer import processes
 from nearfar.learn.trainer.processes import fit_in_processes
@@ -118,6 +121,24 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., No
     monkeypatch.setattr(processes, "_GRACE", 1.0)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     return start
+
+
+def test_a_process_reports_a_collapse_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = io.StringIO()
+    monkeypatch.setattr(warnings, "showwarning", lambda *where, **more: reports.write("a log"))
+    _report_warnings(reports)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn('it "collapses"', CollapseWarning, stacklevel=1)
+        assert json.loads(reports.getvalue()) == {"warning": 'it "collapses"'}
+        warnings.warn("something else", UserWarning, stacklevel=1)
+    assert reports.getvalue().endswith("\na log")
+
+
+def test_what_a_process_warns_of_is_warned_of_here(started: Callable[..., None]) -> None:
+    with pytest.warns(CollapseWarning, match=r"^it collapses$") as caught:
+        started('if rank == 0:\n    report(warning="it collapses")\n')
+    assert len(caught) == 1
 
 
 def test_progress_of_the_processes_is_told_here(started: Callable[..., None]) -> None:
@@ -387,5 +408,5 @@ def test_a_process_that_is_killed_while_training_ends_the_run(tmp_path: Path) ->
 @pytest.mark.recipe
 def test_more_processes_than_pairs_in_a_batch(tmp_path: Path) -> None:
     recipe = made_recipe(write_pairs(tmp_path / "pairs.jsonl"), "train.devices=3", "train.batch_size=2")
-    with pytest.raises(RunError, match=r"^train\.devices is 3, but a batch has only 2 pairs .* lower train\.devices$"):
+    with pytest.raises(RunError, match=r"^train\.devices is 3, but a batch has only 2 items .* lower train\.devices$"):
         train_run(recipe, tmp_path / "run")

@@ -26,7 +26,8 @@ encoder:
   dim: 256
 """
 
-KINDS_OF_PAIRING = "columns, lead_body, title_body, heading_section, spans"
+KINDS_OF_PAIRING = "columns, lead_body, title_body, heading_section, spans, views"
+KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm"
 
 
 def complaint(text: str, *overrides: str) -> str:
@@ -49,7 +50,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "dim:",
             "layers:",
-            "r.yaml:9: encoder.layers: unknown key; it belongs to kind transformer, not 'static' (known",
+            "r.yaml:9: encoder.layers: unknown key; it belongs to kind transformer or vit, not 'static' (known",
         ),
         ("min_tokens:", "min-tokens:", 'r.yaml:6: data.pairings.0.min-tokens: unknown key; did you mean "min_tokens"?'),
         ("min_tokens:", "min_words:", "r.yaml:6: data.pairings.0.min_words: unknown key; it belongs to kind lead_body"),
@@ -66,7 +67,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "kind: static",
             "kind: statc",
-            "r.yaml:8: encoder.kind: unknown value 'statc'; did you mean \"static\"? (allowed: static, transformer, hf)",
+            "r.yaml:8: encoder.kind: unknown value 'statc'; did you mean \"static\"? (allowed: " + KINDS_OF_ENCODER,
         ),
         (
             "kind: spans",
@@ -79,7 +80,7 @@ def complaint(text: str, *overrides: str) -> str:
             "r.yaml:7: train.precision: unknown value 'bf16'; did you mean \"bf16-mixed\"? (allowed: 32-true, ",
         ),
         # Missing keys.
-        ("  kind: static\n", "", "r.yaml:7: encoder.kind: missing key; one of static, transformer, hf"),
+        ("  kind: static\n", "", f"r.yaml:7: encoder.kind: missing key; one of {KINDS_OF_ENCODER}"),
         (", path: ../docs", "", "r.yaml:3: data.source.path: missing key; expected a path: The folder; relative paths"),
         ("name: docs-search\n", "", "r.yaml:1: name: missing key; expected text that matches ^[a-z0-9]"),
         # Wrong types and values.
@@ -92,7 +93,11 @@ def complaint(text: str, *overrides: str) -> str:
             "description:\nencoder:",
             "r.yaml:7: description: expected text, got null; write '' for empty text",
         ),
-        ("encoder:", "frontend: null\nencoder:", "r.yaml:7: frontend: expected a block, got null"),
+        (
+            "encoder:",
+            "frontend: null\nencoder:",
+            'r.yaml:7: frontend: expected a block with "kind" (text, image), got null',
+        ),
         ("  kind: static\n  dim: 256", "  static", "got 'static'; write {kind: static}"),
         (
             "- kind: spans\n      min_tokens: 4",
@@ -199,7 +204,7 @@ def test_a_yaml_bomb_is_refused_without_expanding_it() -> None:
         ("encoder.dims=3", '--set encoder.dims=3: encoder.dims: unknown key; did you mean "dim"? (known: kind, dim, '),
         (
             "encoder=[]",
-            '--set encoder=[]: encoder: expected a block with "kind" (static, transformer, hf), got an empty list',
+            f'--set encoder=[]: encoder: expected a block with "kind" ({KINDS_OF_ENCODER}), got an empty list',
         ),
         ("encodr.dim=3", '--set encodr.dim=3: encodr: unknown key; did you mean "encoder"? (known: name, '),
         ("encoder.dim=ten", "--set encoder.dim=ten: encoder.dim: expected a whole number from 8 to 4096, got 'ten'"),

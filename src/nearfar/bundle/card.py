@@ -55,7 +55,9 @@ def _what(manifest: Manifest) -> str:
     shape = f"{manifest.dim} dimensions, compared by {manifest.similarity}.{prefixes}"
     if isinstance(frontend, ImageSettings):
         colours = {1: "in grey", 3: "in colour"}.get(frontend.channels, f"of {frontend.channels} channels")
-        fitted = "the central square of a picture" if frontend.fit == "crop" else "the whole picture, squashed to a square"
+        fitted = (
+            "the central square of a picture" if frontend.fit == "crop" else "the whole picture, squashed to a square"
+        )
         labels = (
             f" It also tells {len(manifest.classes)} labels apart: {_plain(', '.join(manifest.classes[:20]))}"
             f"{', ...' if len(manifest.classes) > 20 else ''}."
@@ -86,8 +88,7 @@ def _use(manifest: Manifest) -> str:
     rows = f"The rows of `embed` are float32, {manifest.dim} components, unit length."
     if isinstance(manifest.frontend, ImageSettings):
         classify = (
-            '\nscores = encoder.classify(["photo.jpg"])  # (1, %d), probabilities of encoder.classes'
-            % len(manifest.classes)
+            f'\nscores = encoder.classify(["photo.jpg"])  # (1, {len(manifest.classes)}), probabilities of encoder.classes'
             if manifest.classes
             else ""
         )

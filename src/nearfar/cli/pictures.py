@@ -23,7 +23,8 @@ def views(
     from nearfar.road import show_views
 
     grid = show_views(load_recipe(recipe, overrides or ()), output, count=count, columns=columns)
-    out.print(f"{output}  ({grid.shape[1]} x {grid.shape[0]} pixels; the originals are on the left)", soft_wrap=True)
+    shown = f"{output}  ({grid.shape[1]} x {grid.shape[0]} pixels; the originals are on the left)"
+    out.print(shown, markup=False, soft_wrap=True)
 
 
 def finetune(

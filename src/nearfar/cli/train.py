@@ -73,12 +73,14 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
     if bundle.manifest.metrics:
         out.print()
         out.print(figures_table(bundle.manifest.metrics))
-    out.print(f"\nbundle  {bundle.path}  ({bundle.size_bytes / 1e6:.2f} MB, {bundle.manifest.dim} dimensions)")
-    out.print(f"run     {run}")
+    size = f"{bundle.size_bytes / 1e6:.2f} MB, {bundle.manifest.dim} dimensions"
+    lines = [f"\nbundle  {bundle.path}  ({size})", f"run     {run}"]
     if bundle.manifest.frontend.kind == "text":
-        out.print(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index", soft_wrap=True)
+        lines.append(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index")
     elif not bundle.manifest.classes:
-        out.print(f"\nnext:   nearfar finetune {run} LABELLED-FOLDER --per-class 10", soft_wrap=True)
+        lines.append(f"\nnext:   nearfar finetune {run} LABELLED-FOLDER --per-class 10")
+    for line in lines:  # with paths in them, which are to be copied as they are
+        out.print(line, markup=False, soft_wrap=True)
 
 
 def evaluate(

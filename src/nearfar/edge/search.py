@@ -19,7 +19,7 @@ from nearfar.edge.snippet import snippet
 from nearfar.edge.store.keyword import MAX_TERMS, KeywordSearch, Term, distinct_words
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
-from nearfar.errors import DataError, StoreError
+from nearfar.errors import BundleError, DataError, StoreError
 
 if TYPE_CHECKING:
     from nearfar.edge.build import BuildReport, Progress
@@ -138,7 +138,7 @@ class SearchIndex:
 
         Raises:
             StoreError: the index belongs to another bundle, another process is writing it, or the disk is full.
-            BundleError: the bundle is damaged.
+            BundleError: the bundle is damaged, or not for texts.
             DataError: there is no document that could be indexed.
         """
         import os
@@ -148,6 +148,11 @@ class SearchIndex:
 
         path = Path(path)
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        if bundle.manifest.frontend.kind != "text":
+            raise BundleError(
+                f"{bundle.path}: this bundle embeds pictures, and an index is of texts: give the bundle of a text encoder, or embed "
+                "the pictures with nearfar.edge.Encoder and compare their vectors"
+            )
         encoder = Encoder.open(bundle, threads=threads or os.cpu_count() or 1, dim=dim)
         report = build_index(path, bundle, encoder, documents, rebuild=rebuild, threads=threads, progress=progress)
         index = cls.open(path)

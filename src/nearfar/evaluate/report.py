@@ -95,7 +95,7 @@ def _heading(metric: str) -> str:
     """`ndcg_at_10` as people write it: nDCG@10."""
     name, _, k = metric.partition("_at_")
     written = {"ndcg": "nDCG", "mrr": "MRR"}
-    return f"{written.get(name, name)}@{k}"
+    return f"{written.get(name, name)}@{k}" if k else name.replace("_", " ")
 
 
 def _snake_case(name: str) -> str:

@@ -58,7 +58,7 @@ class PreparedPictures:
         data = directory / "data"
         if (data / "pictures.json").is_file():
             return cls.open(directory)
-        _check_start(recipe)
+        _check_encoder(recipe)
         return cls(prepare_pictures(recipe.data, recipe.of_images.frontend, data, recipe.seed, stages("reading")))
 
     def views(self, recipe: Recipe) -> Views:
@@ -68,7 +68,7 @@ class PreparedPictures:
 
     def workload(self, recipe: Recipe, *, threads: int, say: Callable[[str], None]) -> Workload:
         """What a fit works on; see `Prepared`."""
-        views, settings, size = self.views(recipe), recipe.of_images.method, recipe.of_images.frontend.size
+        views, settings, frontend = self.views(recipe), recipe.of_images.method, recipe.of_images.frontend
         rows = PictureRows.of(
             self.corpus,
             views,
@@ -80,14 +80,17 @@ class PreparedPictures:
         method = build_method(recipe, self.corpus)
         validation = None
         if bool((self.corpus.side == VALIDATION).any()):
-            validation = OnlineFigures(self.corpus, views, size=size, seed=recipe.seed, k=recipe.evaluate.neighbours)
+            validation = OnlineFigures(
+                self.corpus, views, frontend=frontend, seed=recipe.seed, k=recipe.evaluate.neighbours
+            )
             if recipe.train.early_stop is not None and not validation.has_labels:
                 raise DataError(
                     "train.early_stop watches knn_accuracy, which needs labelled pictures on both sides: set data.source.labels "
                     "to folder or data.source.columns.label, or train.early_stop to null"
                 )
         shown = "knn_accuracy" if validation is not None and validation.has_labels else "view_recall"
-        surroundings = ViewSteps(method, views, kind=settings.kind, total_steps=steps)
+        classifies = isinstance(settings, Classifier)
+        surroundings = ViewSteps(method, views, kind=settings.kind, total_steps=steps, count=1 if classifies else None)
         slower = [(method.encoder, settings.encoder_rate)] if isinstance(settings, Classifier) else []
         return Workload(rows, method, steps, surroundings, validation, shown=shown, groups=slower)
 
@@ -128,7 +131,8 @@ class TrainedPictures:
 
     def method(self) -> ImageMethod:
         """The trained method, with the best weights of the run."""
-        method = build_method(self.recipe, self.corpus)
+        # Not from `encoder.start`, which may be gone by now: all weights are in the checkpoint.
+        method = _method(self.recipe, self.corpus, _encoder(self.recipe, self.corpus))
         load_weights(method, self.directory / "checkpoints" / "best.ckpt")
         return method
 
@@ -178,6 +182,10 @@ def build_method(recipe: Recipe, corpus: PictureCorpus) -> ImageMethod:
     start = recipe.of_images.encoder.start
     if start is not None:
         _load_encoder(encoder, start)
+    return _method(recipe, corpus, encoder)
+
+
+def _method(recipe: Recipe, corpus: PictureCorpus, encoder: ImageEncoder) -> ImageMethod:
     return build_image_method(
         recipe.of_images.method, encoder, items=len(corpus.labels), classes=len(corpus.counts.classes)
     )
@@ -191,13 +199,25 @@ def _encoder(recipe: Recipe, corpus: PictureCorpus) -> ImageEncoder:
     return encoder
 
 
-def _check_start(recipe: Recipe) -> None:
-    """Meet a missing checkpoint before an hour of reading."""
-    start = recipe.of_images.encoder.start
-    if start is not None and not _checkpoint(start).is_file():
-        raise RunError(
-            f"encoder.start is {start}, which is neither a finished run of `nearfar train` nor a checkpoint of one: give its directory"
-        )
+def _check_encoder(recipe: Recipe) -> None:
+    """Meet an encoder that cannot be, does not take the views or has nothing to start from, before an hour of reading.
+
+    Raises:
+        RunError: which of these.
+    """
+    _, frontend, views, settings, _ = recipe.of_images
+    encoder = build_image_encoder(settings, size=frontend.size, channels=frontend.channels)
+    if settings.start is not None:
+        if not _checkpoint(settings.start).is_file():
+            raise RunError(
+                f"encoder.start is {settings.start}, which is neither a finished run of `nearfar train` nor a checkpoint of one: "
+                "give its directory"
+            )
+        _load_encoder(encoder, settings.start)
+    encoder.eval()
+    with torch.no_grad():
+        for size in dict.fromkeys(views.sizes(frontend.size)):
+            encoder(torch.zeros(1, frontend.channels, size, size))
 
 
 def _checkpoint(start: Path) -> Path:

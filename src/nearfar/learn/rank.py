@@ -1,7 +1,7 @@
 """One process of a fit in several. `python -m nearfar.learn.rank` is started by `fit_in_processes`, not by people.
 
 It reads its task from standard input, one line of JSON, and ends when standard input does: then whoever started it is gone.
-It reports on standard output, a line of JSON each: the progress of the first process, and how a process failed.
+It reports on standard output, a line of JSON each: the progress of the first process, warnings, and how a process failed.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 import sys
 import threading
 import traceback
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 import torch.distributed as dist
 
+from nearfar.errors import CollapseWarning
 from nearfar.learn.run import open_prepared
 from nearfar.learn.trainer.fit import fit
 from nearfar.learn.trainer.processes import Failure
@@ -37,6 +39,7 @@ def main() -> None:
     try:
         recipe = parse_recipe(task["recipe"], base=directory)
         stages = _reporting(reports) if rank.number == 0 else silent
+        _report_warnings(reports)
         fit(recipe, open_prepared(recipe, directory), directory, resume=task["resume"], stages=stages, rank=rank)
         dist.destroy_process_group()
     except BaseException as error:  # a signal too: somebody wants to know
@@ -55,6 +58,19 @@ def _end_with_whoever_started_this() -> None:
 def _report(reports: IO[str], **message: Any) -> None:
     reports.write(json.dumps(message) + "\n")
     reports.flush()
+
+
+def _report_warnings(reports: IO[str]) -> None:
+    """Hand on what the user has to hear; all else goes where it usually does, which here is a log."""
+    usual = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, CollapseWarning):
+            _report(reports, warning=str(message))
+        else:
+            usual(message, category, *where, **more)
+
+    warnings.showwarning = show
 
 
 def _reporting(reports: IO[str]) -> Stages:

@@ -6,7 +6,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
-from nearfar.errors import DataError, RunError
+from nearfar.errors import DataError, NearfarError, RunError
 from nearfar.learn.data.whole import write_whole
 from nearfar.learn.pairs import PreparedPairs, TrainedPairs
 from nearfar.learn.pictures import PreparedPictures, TrainedPictures
@@ -78,8 +78,9 @@ def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: 
         check_is_run(directory)
     try:
         _train(recipe, directory, resume=resume, stages=stages)
-    except DataError:
-        if not resume and not (directory / "checkpoints").exists():
+    except NearfarError as error:
+        begun = (directory / "checkpoints").exists() or (_is_prepared(directory) and not isinstance(error, DataError))
+        if not resume and not begun:
             _withdraw(directory)  # nothing was learned, and the next try may want the same directory
         raise
     except OSError as error:  # a full disk, most of all
@@ -100,9 +101,13 @@ def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> 
         fit(recipe, prepared, directory, resume=resume, stages=stages)
 
 
+def _is_prepared(directory: Path) -> bool:
+    return any((directory / "data" / name).is_file() for name in ("corpus.json", "pictures.json"))
+
+
 def _withdraw(directory: Path) -> None:
     """Remove the beginnings of a run."""
-    for part in ("data", "frontend"):
+    for part in ("data", "frontend", "logs"):
         shutil.rmtree(directory / part, ignore_errors=True)
     (directory / "recipe.yaml").unlink()
     with contextlib.suppress(OSError):  # something else lies there: it stays

@@ -7,7 +7,8 @@ from typing import Any
 from nearfar.recipe.data import ColumnsPairing
 from nearfar.recipe.schema import Recipe
 
-_OF_IMAGES = ("temperature", "queue", "prototypes", "bank_momentum", "momentum", "sample")
+_OF_IMAGES = ("temperature", "queue", "dense_queue", "prototypes", "momentum", "sample")
+_WITHOUT_NEGATIVES = ("byol", "simsiam", "barlow_twins", "vicreg", "classifier")
 
 
 def policy_of(recipe: Recipe) -> dict[str, Any]:
@@ -52,10 +53,11 @@ def _policy_of_images(recipe: Recipe) -> dict[str, Any]:
     """What a method for pictures compares with is its own; its keys say how much of it."""
     method = recipe.of_images.method.model_dump(mode="json")
     own = {key: value for key, value in method.items() if key in _OF_IMAGES and value is not None}
+    without = method["kind"] in _WITHOUT_NEGATIVES
     return {
-        "sources": {method["kind"]: {"pictures": recipe.train.batch_size, **own}},
+        "sources": {} if without else {method["kind"]: {"pictures": recipe.train.batch_size, **own}},
         "mining": None,
-        "ignored": ["the picture itself"],
+        "ignored": [] if without else ["the picture itself"],
         "margin": None,
         "debias": 0.0,
         "hardness": 0.0,
@@ -83,7 +85,8 @@ def in_words(policy: dict[str, Any]) -> tuple[str, str]:
     """
     sources = "; ".join(_with_numbers(name, numbers) for name, numbers in policy["sources"].items())
     rules = [_with_numbers(name, {}) + f" {policy[name]:g}" for name in ("debias", "hardness") if policy[name]]
-    negatives = "; ".join([sources, *rules, "never counted: " + ", ".join(policy["ignored"])])
+    left = ["never counted: " + ", ".join(policy["ignored"])] if policy["ignored"] else []
+    negatives = "; ".join([sources or "none", *rules, *left])
     if policy["mining"] is None:
         return negatives, "none"
     rule = {name: value for name, value in policy["mining"].items() if name not in ("by", "from", "left_out", "margin")}

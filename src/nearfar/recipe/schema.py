@@ -154,6 +154,8 @@ class Recipe(Settings):
             )
         if not pictures and self.views is not None:
             raise ValueError("views are for pictures: leave them out")
+        if not pictures and self.data.labels_per_class is not None:
+            raise ValueError("data.labels_per_class is for pictures: leave it out")
         if pictures and self.negatives != Negatives():
             raise ValueError(
                 f"negatives are set, but method '{self.method.kind}' has its own: leave them out, and see the keys of method"
@@ -183,6 +185,10 @@ class Recipe(Settings):
         if method.needs_labels and isinstance(source, ImageTableSource) and source.columns.label is None:
             raise ValueError(
                 f"method '{method.kind}' learns from labels: set data.source.columns.label, or choose another such as simclr"
+            )
+        if views.local is not None and views.local.size >= self.of_images.frontend.size:
+            raise ValueError(
+                f"views.local.size is {views.local.size}, but frontend.size is {self.of_images.frontend.size}: local views are smaller"
             )
         output_dim = getattr(encoder, "output_dim", None)
         if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nearfar.recipe.data import ColumnsPairing, Data, DigitsSource, DocstringsSource, ImagesSource, SpansPairing
+from nearfar.recipe.data import (
+    ColumnsPairing,
+    Data,
+    DigitsSource,
+    DocstringsSource,
+    ImagesSource,
+    ImageTableSource,
+    Source,
+    SpansPairing,
+)
 from nearfar.recipe.schema import Recipe
 from nearfar.recipe.settings import Settings
 from nearfar.recipe.text import HuggingFaceEncoder, ModelTokenizer, TrainTokenizer, TransformerEncoder
@@ -70,9 +79,17 @@ def _plain(value: object) -> str:
 
 
 def _source(data: Data) -> str:
-    source = data.source
+    few = f"; {data.labels_per_class} labels a class" if data.labels_per_class else ""
+    return _read_from(data.source) + few
+
+
+def _read_from(source: Source) -> str:
     if isinstance(source, DigitsSource):
         return "the digits of scikit-learn"
+    if isinstance(source, ImageTableSource):
+        label = source.columns.label_name or source.columns.label
+        named = f"labels in {label}" if label else "without labels"
+        return f"pictures in {source.path}, {named}" + _if_missing(source.path)
     if isinstance(source, ImagesSource):
         named = "their folder is their label" if source.labels == "folder" else "without labels"
         return f"pictures in {source.path}, {named}" + _if_missing(source.path)
@@ -154,17 +171,18 @@ def _negatives(recipe: Recipe) -> str:
 
 
 def _training(recipe: Recipe) -> str:
-    train = recipe.train
+    train, items = recipe.train, "pictures" if recipe.modality == "image" else "pairs"
     steps = f" or {train.max_steps:,} steps" if train.max_steps else ""
-    stop = (
-        f"; stops after {train.early_stop.patience} validations without a better {train.early_stop.metric}"
-        if train.early_stop
-        else ""
-    )
-    return (
-        f"{train.epochs:g} epochs{steps}, {train.batch_size:,} {'pictures' if recipe.modality == 'image' else 'pairs'} a step, learning rate {train.learning_rate:g}, "
-        f"{train.accelerator} ({train.precision}), seed {recipe.seed}{stop}"
-    )
+    parts = [
+        f"{train.epochs:g} epochs{steps}",
+        f"{train.batch_size:,} {items} a step" + (f", {train.chunk:,} at a time" if train.chunk else ""),
+        f"learning rate {train.learning_rate:g} ({train.optimiser}, {train.decay})",
+        f"{train.accelerator} ({train.precision})" + (f", {train.devices} devices" if train.devices > 1 else ""),
+        f"seed {recipe.seed}",
+    ]
+    stop = train.early_stop
+    ends = f"; stops after {stop.patience} validations without a better {stop.metric}" if stop else ""
+    return ", ".join(parts) + ends
 
 
 def _evaluation(recipe: Recipe) -> str:

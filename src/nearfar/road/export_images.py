@@ -116,12 +116,11 @@ def _calibration(trained: TrainedPictures) -> Iterator[npt.NDArray[np.float32]]:
     """Training pictures as the device will see them: they say which numbers the int8 graph has to hold."""
     import numpy as np
 
-    from nearfar.learn.data.picture_rows import stored
+    from nearfar.learn.data.picture_rows import as_on_device
     from nearfar.learn.data.split import TRAIN
-    from nearfar.learn.views import plain
 
-    corpus = trained.corpus
+    corpus, frontend = trained.corpus, trained.recipe.of_images.frontend
     numbers = np.random.default_rng([trained.recipe.seed, 7]).permutation(corpus.numbers_of(TRAIN))[:_CALIBRATED_ON]
     for first in range(0, len(numbers), _AT_A_TIME):
         some = numbers[first : first + _AT_A_TIME]
-        yield plain(stored(corpus, some), corpus.aspects[some], trained.recipe.of_images.frontend.size).numpy()
+        yield as_on_device(corpus, some, frontend.size, frontend.fit).numpy()

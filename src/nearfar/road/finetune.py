@@ -12,11 +12,13 @@ from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, parse_recipe
 from nearfar.road.run import Run, train
 
+# Ten labels a class are one step an epoch, and a hundred steps teach a linear layer: so many epochs for few labels, and a limit
+# of steps for many.
 _TRAINING = {
-    "epochs": 20.0,
-    "max_steps": None,
+    "epochs": 200.0,
+    "max_steps": 5_000,
     "batch_size": 128,
-    "learning_rate": 0.005,
+    "learning_rate": 0.01,
     "optimiser": "adamw",
     "weight_decay": 0.0001,
     "warmup": 0.1,

@@ -182,10 +182,11 @@ def evaluate(
         Scores by row: `bm25`, `bundle`, and `hybrid` where the bundle has learned how to join the two.
 
     Raises:
+        BundleError: where it cannot be opened, or does not embed texts.
         DataError: where the table cannot be read.
     """
     from nearfar.bundle import Bundle
-    from nearfar.errors import DataError
+    from nearfar.errors import BundleError, DataError
     from nearfar.evaluate import RetrievalTask
     from nearfar.sources import TablePairs, kind_of
 
@@ -195,6 +196,11 @@ def evaluate(
             f"{pairs} is no table of pairs: give a .jsonl, .csv or .parquet file with the columns {query!r} and {positive!r}"
         )
     opened = Bundle.open(bundle)
+    if opened.manifest.frontend.kind != "text":
+        raise BundleError(
+            f"{opened.path}: this bundle embeds pictures, and pairs are of texts. What was measured on its own test pictures is in "
+            "`nearfar inspect`; nearfar.evaluate.labelled measures it on others"
+        )
     documents: dict[str, int] = {}
     judged: dict[str, dict[int, float]] = {}
     tick = stages("reading")

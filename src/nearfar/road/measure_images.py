@@ -4,55 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from nearfar.progress import Stages, Tick
+from nearfar.road.picture_items import RandomViews, SourceItems
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from nearfar.bundle import Bundle, Metric
-    from nearfar.edge import Encoder
     from nearfar.embedder import Embedder
     from nearfar.evaluate.bootstrap import Interval
-    from nearfar.evaluate.labelled import LabelledTask
-    from nearfar.learn.data.pictures import PictureReader
     from nearfar.learn.pictures import TrainedPictures
 
-_READ_AT_ONCE = 1_024
 _PIXELS = 32  # height and width at which pixels are the baseline
-
-
-class SourceItems(Sequence[Any]):
-    """Pictures as they lie in their source, read a block at a time when one of it is asked for.
-
-    Args:
-        source: what reads them.
-        ids: their names.
-    """
-
-    def __init__(self, source: PictureReader, ids: Sequence[str]) -> None:
-        self._source, self._ids = source, ids
-        self._block: tuple[int, list[Any]] = (-1, [])
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @overload
-    def __getitem__(self, place: int) -> Any: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Any]: ...
-    def __getitem__(self, place: int | slice) -> Any:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        if not 0 <= place < len(self):
-            raise IndexError(place)
-        number, offset = divmod(place, _READ_AT_ONCE)
-        if self._block[0] != number:
-            some = self._ids[number * _READ_AT_ONCE : (number + 1) * _READ_AT_ONCE]
-            self._block = (number, list(self._source.contents(some)))
-        return self._block[1][offset]
 
 
 class _Counted:
@@ -130,9 +96,13 @@ def compare_images(
         neighbours = SourceItems(source, [corpus.ids[int(number)] for number in bank])
         # Of the test part only the labels are looked at: all test pictures are embedded for the views as well.
         task = LabelledTask(
-            neighbours, corpus.labels[bank], range(len(labelled)), corpus.labels[test][labelled], len(corpus.counts.classes)
+            neighbours,
+            corpus.labels[bank],
+            range(len(labelled)),
+            corpus.labels[test][labelled],
+            len(corpus.counts.classes),
         )
-    views = _one_view_each(trained, test)
+    views = RandomViews(trained, test)
     found: dict[str, dict[str, Interval]] = {}
     for row, embedder in rows.items():
         tick = stages(f"measuring: {row}", len(items) + len(views) + (len(bank) if task else 0))
@@ -167,19 +137,3 @@ def as_metrics(found: dict[str, dict[str, Interval]]) -> dict[str, dict[str, Met
         row: {name: Metric(value=i.value, low=i.low, high=i.high) for name, i in intervals.items()}
         for row, intervals in found.items()
     }
-
-
-def _one_view_each(trained: TrainedPictures, numbers: npt.NDArray[np.int64]) -> list[npt.NDArray[np.float32]]:
-    """A random view of each picture, (h, w, c) in [0, 1]: always the same for a seed."""
-    import numpy as np
-
-    from nearfar.learn.data.picture_rows import stored
-
-    corpus, views = trained.corpus, trained.prepared.views(trained.recipe)
-    draws = views.draw(corpus.aspects[numbers], np.random.default_rng([trained.recipe.seed, 8]))
-    made: list[npt.NDArray[np.float32]] = []
-    for first in range(0, len(numbers), _READ_AT_ONCE):
-        some = slice(first, first + _READ_AT_ONCE)
-        view = views.apply(stored(corpus, numbers[some]), draws.rows(some))[0]
-        made += list(view.permute(0, 2, 3, 1).contiguous().numpy())
-    return made

@@ -99,7 +99,9 @@ class Run:
             "baselines": recipe.evaluate.baselines if baselines is None else baselines,
             "stages": stages,
         }
-        if hasattr(trained, "method"):
+        from nearfar.learn.pictures import TrainedPictures
+
+        if isinstance(trained, TrainedPictures):
             return export_image_bundle(trained, target, **options)
         return export_text_bundle(trained, target, **options)
 

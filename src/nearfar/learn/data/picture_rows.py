@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from nearfar.errors import DataError
 from nearfar.learn.data.batches import Share
 from nearfar.learn.data.pictures import Ints, PictureCorpus
 from nearfar.learn.data.split import TRAIN
-from nearfar.learn.views import Draws, Views
+from nearfar.learn.views import Draws, Views, plain
 
 
 class PictureBatch(NamedTuple):
@@ -99,6 +99,19 @@ class PictureRows(Dataset[PictureBatch]):
 def stored(corpus: PictureCorpus, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Tensor:
     """Some pictures as they lie on disk, (n, c, S, S)."""
     return torch.from_numpy(np.ascontiguousarray(corpus.pixels[np.asarray(numbers)]))
+
+
+def as_on_device(corpus: PictureCorpus, numbers: Ints, size: int, fit: Literal["crop", "squash"]) -> Tensor:
+    """Some pictures as the device sees them, without chance: (n, c, size, size) float32 in [0, 1].
+
+    Args:
+        corpus: the pictures.
+        numbers: which.
+        size: height and width.
+        fit: what becomes of a picture that is not square, `frontend.fit`.
+    """
+    aspects = corpus.aspects[numbers]
+    return plain(stored(corpus, numbers), aspects if fit == "crop" else np.ones_like(aspects), size)
 
 
 def _surplus(labels: Ints, numbers: Ints, per_class: int, seed: int) -> Ints:

@@ -294,16 +294,13 @@ def _sides(rows: _Rows, data: Data, seed: int) -> npt.NDArray[np.int8]:
 
     side = given.copy()
     side[given < 0] = drawn(given < 0, split.validation, split.test)
-    lacking = [0.0 if (given == held_out).any() else share for held_out, share in _shares(data)]
+    shares = {VALIDATION: split.validation, TEST: split.test}
+    lacking = [0.0 if (given == held_out).any() else share for held_out, share in shares.items()]
     side[given == TRAIN] = drawn(given == TRAIN, *lacking)
     # What is held out is not trained on under another name, whatever the source says; its own test set stays what it is.
     side[(side == VALIDATION) & np.isin(keys, keys[side == TEST])] = DROPPED
     side[(side == TRAIN) & np.isin(keys, keys[side != TRAIN])] = DROPPED
     return side
-
-
-def _shares(data: Data) -> tuple[tuple[int, float], tuple[int, float]]:
-    return (VALIDATION, data.split.validation), (TEST, data.split.test)
 
 
 def _groups(rows: _Rows, keys: Ints, data: Data) -> Ints:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,15 @@ from nearfar.errors import CollapseWarning
 from nearfar.evaluate.diagnose import diagnose
 from nearfar.evaluate.health import Health, measure_health
 from nearfar.evaluate.knn import knn_correct
-from nearfar.learn.data.picture_rows import PictureBatch, stored
+from nearfar.learn.data.picture_rows import PictureBatch, as_on_device, stored
 from nearfar.learn.data.pictures import Ints, PictureCorpus
 from nearfar.learn.data.split import TRAIN, VALIDATION
 from nearfar.learn.encoders.image import ImageEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.image_method import ImageMethod
-from nearfar.learn.views import Views, plain
+from nearfar.learn.views import Views
 from nearfar.learn.views.batch import ViewBatch
+from nearfar.recipe.images import ImageFrontendSettings
 
 _PICTURES_AT_A_TIME = 256
 _VALIDATED, _BANK = 1_000, 10_000
@@ -37,13 +38,16 @@ class ViewSteps:
         views: how views are made.
         kind: the name of the method in the recipe, for messages.
         total_steps: of the whole run.
+        count: views that the method looks at, the first ones; None for all.
 
     Attributes:
         sources: nothing; what is remembered belongs to the method.
     """
 
-    def __init__(self, method: ImageMethod, views: Views, *, kind: str, total_steps: int) -> None:
-        self.method, self.views, self.kind, self.total_steps = method, views, kind, total_steps
+    def __init__(
+        self, method: ImageMethod, views: Views, *, kind: str, total_steps: int, count: int | None = None
+    ) -> None:
+        self.method, self.views, self.kind, self.total_steps, self.count = method, views, kind, total_steps, count
         self.sources: nn.Module = nn.Module()
         self._step = 0
         self._features: list[Health] = []
@@ -62,7 +66,7 @@ class ViewSteps:
         """The views of the pictures, on the device where the encoder is."""
         if step:
             self.method.follow(step, self.total_steps)
-        views = self.views.apply(batch.pixels, batch.draws)
+        views = self.views.apply(batch.pixels, batch.draws, count=self.count)
         return ViewBatch(tuple(map(_channels_last, views)), batch.items, batch.labels)
 
     def given(self, embedded: Any, step: int) -> tuple[Any, Sequence[Any]]:
@@ -92,7 +96,10 @@ class ViewSteps:
                 self._warned = True
                 warnings.warn(found, CollapseWarning, stacklevel=2)
         figures = {f"health/{name}": value for name, value in features._asdict().items() if name != "step"}
-        return figures | {"health/compared_std": compared.embedding_std, "health/compared_rank": compared.effective_rank}
+        return figures | {
+            "health/compared_std": compared.embedding_std,
+            "health/compared_rank": compared.effective_rank,
+        }
 
 
 def _healthy(vectors: Tensor, step: int) -> Health | None:
@@ -109,14 +116,16 @@ class OnlineFigures:
     Args:
         corpus: the pictures.
         views: how views are made.
-        size: height and width that the encoder sees.
+        frontend: how the encoder sees them.
         seed: of what is drawn once.
         k: neighbours that vote.
     """
 
-    def __init__(self, corpus: PictureCorpus, views: Views, *, size: int, seed: int, k: int) -> None:
+    def __init__(
+        self, corpus: PictureCorpus, views: Views, *, frontend: ImageFrontendSettings, seed: int, k: int
+    ) -> None:
         rng = np.random.default_rng([seed, 2])
-        self._corpus, self._views, self._size, self._k = corpus, views, size, k
+        self._corpus, self._views, self._frontend, self._k = corpus, views, frontend, k
         validation = rng.permutation(corpus.numbers_of(VALIDATION))
         labelled = validation[corpus.labels[validation] >= 0]
         bank = corpus.numbers_of(TRAIN)
@@ -135,16 +144,16 @@ class OnlineFigures:
         figures: dict[str, float] = {}
         if len(self._viewed) >= 2:
             # One view after the other, on the CPU where the draws are.
-            views = self._views.apply(stored(self._corpus, self._viewed), self._draws)[:2]
+            views = self._views.apply(stored(self._corpus, self._viewed), self._draws, count=2)
             features = np.stack([embed_pixels(method.encoder, view) for view in views], axis=1)
             health = measure_health(features, 0)
             figures = {name: value for name, value in health._asdict().items() if name not in ("step", "view_chance")}
         if self.has_labels:
             labels = self._corpus.labels
             correct = knn_correct(
-                embed_stored(method.encoder, self._corpus, self._bank, self._size),
+                self._embedded(method, self._bank),
                 labels[self._bank],
-                embed_stored(method.encoder, self._corpus, self._queries, self._size),
+                self._embedded(method, self._queries),
                 labels[self._queries],
                 classes=len(self._corpus.counts.classes),
                 k=self._k,
@@ -152,13 +161,18 @@ class OnlineFigures:
             figures["knn_accuracy"] = float(correct.mean())
         return figures
 
+    def _embedded(self, method: ImageMethod, numbers: Ints) -> npt.NDArray[np.float32]:
+        return embed_stored(method.encoder, self._corpus, numbers, self._frontend.size, fit=self._frontend.fit)
 
-def embed_stored(encoder: ImageEncoder, corpus: PictureCorpus, numbers: Ints, size: int) -> npt.NDArray[np.float32]:
-    """Unit vectors (n, dim) of the plain views of prepared pictures, seen at `size` x `size` pixels."""
+
+def embed_stored(
+    encoder: ImageEncoder, corpus: PictureCorpus, numbers: Ints, size: int, *, fit: Literal["crop", "squash"] = "crop"
+) -> npt.NDArray[np.float32]:
+    """Unit vectors (n, dim) of the plain views of prepared pictures, seen at `size` x `size` pixels as on the device."""
     parts = [np.zeros((0, encoder.dim), np.float32)]
-    for first in range(0, len(numbers), 4 * _PICTURES_AT_A_TIME):
-        some = numbers[first : first + 4 * _PICTURES_AT_A_TIME]
-        parts.append(embed_pixels(encoder, plain(stored(corpus, some), corpus.aspects[some], size)))
+    for first in range(0, len(numbers), _PICTURES_AT_A_TIME):
+        some = numbers[first : first + _PICTURES_AT_A_TIME]
+        parts.append(embed_pixels(encoder, as_on_device(corpus, some, size, fit)))
     return np.concatenate(parts)
 
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from queue import Empty, Queue
 from types import FrameType
 from typing import IO, Any
 
-from nearfar.errors import DataError, InterruptedRunError, RunError
+from nearfar.errors import CollapseWarning, DataError, InterruptedRunError, RunError
 from nearfar.learn.trainer.fit import threads_each
 from nearfar.learn.trainer.strategy import Rank
 from nearfar.progress import Stages, Tick, silent
@@ -201,8 +202,10 @@ def _read(rank: int, pipe: IO[bytes], heard: Queue[tuple[int, dict[str, Any] | N
 
 
 def _pass_on(message: dict[str, Any], stages: Stages, ticks: dict[int, Tick]) -> None:
-    """Progress of the first process, by the number that it gives a stage."""
-    if "stage" in message:
+    """Progress of the first process, by the number that it gives a stage; and what it warns of."""
+    if "warning" in message:
+        warnings.warn(message["warning"], CollapseWarning, stacklevel=2)
+    elif "stage" in message:
         ticks[message["number"]] = stages(message["stage"], message["total"])
     else:
         ticks[message["number"]](message["count"], message["note"])

@@ -41,4 +41,5 @@ class ProgressTicks(L.Callback):
         note = f"loss {float(figures['loss']):.2f}" if "loss" in figures else ""
         if f"validation/{self._metric}" in figures:
             note += f" val {float(figures[f'validation/{self._metric}']):.3f}"
-        self._tick(1, f"{note} {pl_module.surroundings.note}".rstrip())
+        surroundings: Any = pl_module.surroundings
+        self._tick(1, f"{note} {surroundings.note}".rstrip())

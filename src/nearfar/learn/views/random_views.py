@@ -53,12 +53,13 @@ class Views:
         return draw(self.rules, aspects, self.channels, rng)
 
     @torch.no_grad()
-    def apply(self, pixels: Tensor, draws: Draws) -> tuple[Tensor, ...]:
+    def apply(self, pixels: Tensor, draws: Draws, *, count: int | None = None) -> tuple[Tensor, ...]:
         """Make the views that were drawn.
 
         Args:
             pixels: (n, c, h, w) uint8, uint16 or float in [0, 1], pictures squashed to a common shape.
             draws: those of these n pictures, on the same device.
+            count: make only so many of them, the first ones; by default all.
 
         Returns:
             A tensor (n, c, size, size) a view, float32 in [0, 1].
@@ -68,13 +69,13 @@ class Views:
             raise ValueError(
                 f"pixels {tuple(pixels.shape)} do not fit draws for {len(draws.sigma)} pictures of {self.channels} channels"
             )
-        made = tuple(torch.empty(n, c, size, size, device=pixels.device) for size in self.sizes)
+        made = tuple(torch.empty(n, c, size, size, device=pixels.device) for size in self.sizes[:count])
         step = max(1, _CACHED // max(pixels[:1].numel(), c * max(self.sizes) ** 2)) if pixels.is_cpu else max(1, n)
         with torch.autocast(pixels.device.type, enabled=False):
             for start in range(0, n, step):
                 part = slice(start, start + step)
                 source, drawn = as_float(pixels[part]), draws.rows(part)
-                for v, (rule, view) in enumerate(zip(self.rules, made, strict=True)):
+                for v, (rule, view) in enumerate(zip(self.rules[:count], made, strict=True)):
                     view[part] = _one_view(source, rule, drawn.of_view(v), view.shape[-1])
         return made
 

@@ -1,0 +1,86 @@
+"""Pictures to measure with, as sequences that hold few of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from nearfar.learn.data.pictures import PictureReader
+    from nearfar.learn.pictures import TrainedPictures
+
+_VIEWS_AT_ONCE = 128
+
+
+class SourceItems(Sequence[Any]):
+    """Pictures as they lie in their source, one in memory at a time: quick from the first to the last, a new start for a step back.
+
+    Args:
+        source: what reads them.
+        ids: their names.
+    """
+
+    def __init__(self, source: PictureReader, ids: Sequence[str]) -> None:
+        self._source, self._ids = source, ids
+        self._contents: Iterator[Any] = iter(())
+        self._at, self._item = len(ids), None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Any]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        if place < self._at:
+            self._contents, self._at = iter(self._source.contents(self._ids)), -1
+        while self._at < place:
+            self._item = next(self._contents)
+            self._at += 1
+        return self._item
+
+
+class RandomViews(Sequence[Any]):
+    """A random view of each picture, (h, w, c) in [0, 1]: always the same for a seed. Made a block at a time.
+
+    Args:
+        trained: the run, whose views they are.
+        numbers: which pictures of its corpus.
+    """
+
+    def __init__(self, trained: TrainedPictures, numbers: npt.NDArray[np.int64]) -> None:
+        import numpy as np
+
+        self._corpus, self._views = trained.corpus, trained.prepared.views(trained.recipe)
+        self._numbers = numbers
+        self._draws = self._views.draw(self._corpus.aspects[numbers], np.random.default_rng([trained.recipe.seed, 8]))
+        self._block: tuple[int, Any] = (-1, None)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Any]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        from nearfar.learn.data.picture_rows import stored
+
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        number, offset = divmod(place, _VIEWS_AT_ONCE)
+        if self._block[0] != number:
+            some = slice(number * _VIEWS_AT_ONCE, (number + 1) * _VIEWS_AT_ONCE)
+            made = self._views.apply(stored(self._corpus, self._numbers[some]), self._draws.rows(some))[0]
+            self._block = (number, made.permute(0, 2, 3, 1).contiguous().numpy())
+        return self._block[1][offset]
