@@ -2,8 +2,11 @@
 
 A table stands between two comments. The first names the area, which is a file in benchmarks/results, and which figures to
 show: row `bm25` and column `ndcg_at_10` is the figure `bm25_ndcg_at_10`. Column `-` is the figure that has the row's name.
+`turned` puts the rows side by side and the columns below each other.
 
     <!-- figures retrieval: rows=bm25,bundle columns=ndcg_at_10,recall_at_10 -->
+    <!-- /figures -->
+    <!-- figures images: rows=knn,probe columns=simclr,byol turned -->
     <!-- /figures -->
 """
 
@@ -19,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 TABLE = re.compile(
-    r"(?P<opening><!-- figures (?P<area>\w+): rows=(?P<rows>\S+) columns=(?P<columns>\S+) -->\n).*?(?P<closing><!-- /figures -->)",
+    r"(?P<opening><!-- figures (?P<area>\w+): rows=(?P<rows>\S+) columns=(?P<columns>\S+)(?P<turned> turned)? -->\n).*?(?P<closing><!-- /figures -->)",
     re.DOTALL,
 )
 FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -59,25 +62,30 @@ def fill(text: str, results: Path) -> str:
         if any(start <= match.start() < end for start, end in code):
             return match[0]
         measured = json.loads((results / f"{match['area']}.json").read_text(encoding="utf-8"))
-        lines = render(measured, match["rows"].split(","), match["columns"].split(","))
+        rows, columns = match["rows"].split(","), match["columns"].split(",")
+        lines = render(measured, rows, columns, turned=bool(match["turned"]))
         return match["opening"] + "\n" + "\n".join(lines) + "\n\n" + match["closing"]
 
     return TABLE.sub(table, text)
 
 
-def render(measured: dict[str, Any], rows: list[str], columns: list[str]) -> list[str]:
+def render(measured: dict[str, Any], rows: list[str], columns: list[str], *, turned: bool = False) -> list[str]:
     """The lines of a Markdown table, and one that says on which machine its figures were measured."""
     figures = measured["figures"]
-    lines = ["| | " + " | ".join(column.replace("_", " ").strip("-") for column in columns) + " |"]
-    lines.append("|---|" + "---:|" * len(columns))
-    for row in rows:
-        cells = []
-        for column in columns:
-            key = row if column == "-" else f"{row}_{column}"
-            if key not in figures:
-                raise ValueError(f"no figure {key!r} was measured; there are: {', '.join(sorted(figures))}")
-            cells.append(as_text(figures[key]))
-        lines.append(f"| {row.replace('_', ' ')} | " + " | ".join(cells) + " |")
+
+    def cell(row: str, column: str) -> str:
+        key = row if column == "-" else f"{row}_{column}"
+        if key not in figures:
+            raise ValueError(f"no figure {key!r} was measured; there are: {', '.join(sorted(figures))}")
+        return as_text(figures[key])
+
+    cells = {(row, column): cell(row, column) for row in rows for column in columns}
+    across, down = (rows, columns) if turned else (columns, rows)
+    lines = ["| | " + " | ".join(name.replace("_", " ").strip("-") for name in across) + " |"]
+    lines.append("|---|" + "---:|" * len(across))
+    for name in down:
+        places = [(other, name) if turned else (name, other) for other in across]
+        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells[place] for place in places) + " |")
     machine = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in measured["machine"].items())
     return [*lines, "", f"Measured on {machine}."]
 

@@ -78,3 +78,13 @@ def test_a_figure_that_nobody_measured_is_named(checkout):
     assert outcome.returncode == 1
     assert "README.md: no figure 'bm25_mrr_at_10' was measured" in outcome.stderr
     assert "bm25_ndcg_at_10, bundle_ndcg_at_10, bundle_size" in outcome.stderr
+
+
+def test_a_turned_table_has_the_rows_side_by_side(checkout):
+    readme = checkout / "README.md"
+    readme.write_text(page("bm25,bundle", "ndcg_at_10 turned"))
+    assert run(checkout).returncode == 0
+    filled = readme.read_text()
+    assert "| | bm25 | bundle |\n" in filled
+    assert "| ndcg at 10 | 0.400 (0.380 to 0.421) | 0.500 |" in filled
+    assert run(checkout, "--check").returncode == 0

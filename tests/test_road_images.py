@@ -311,7 +311,7 @@ def test_exporting_with_less_to_measure_by(
     bundle = run.export()
     if expected is None:
         assert bundle.manifest.metrics == {}
-        assert "Nothing was measured" in bundle.read("card.md").decode()
+        assert "Nothing was measured. Measure on your own pictures" in bundle.read("card.md").decode()
     else:
         assert {name for figures in bundle.manifest.metrics.values() for name in figures} == expected
     assert Encoder.open(bundle).embed(sorted(photos.rglob("*.png"))[:2]).shape == (2, 16)

@@ -123,7 +123,8 @@ nearfar search my-index "a question"
 
 def _figures(manifest: Manifest) -> str:
     if not manifest.metrics:
-        return "## How well it works\n\nNothing was measured. Measure on your own queries before relying on it."
+        own = "pictures" if isinstance(manifest.frontend, ImageSettings) else "queries"
+        return f"## How well it works\n\nNothing was measured. Measure on your own {own} before relying on it."
     names = list(dict.fromkeys(name for metrics in manifest.metrics.values() for name in metrics))
     rows = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for line in sorted(manifest.metrics, key=lambda line: list(_LINES).index(line) if line in _LINES else len(_LINES)):

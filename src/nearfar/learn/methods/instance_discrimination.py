@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nearfar.learn.encoders.heads import mlp
 from nearfar.learn.encoders.image import ImageEncoder
-from nearfar.learn.losses import Negatives, byol
+from nearfar.learn.losses import Match, Negatives, byol, info_nce
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import full_views, projected
 from nearfar.learn.methods.stored import info_nce_with_stored
@@ -59,20 +59,32 @@ class InstanceDiscrimination(ImageMethod):
     def loss(self, embedded: Embedded, further: Sequence[Negatives] = ()) -> Tensor:
         """Each view looks for its picture's slot among the sample, eq. 2; with the squared distance to the slot, eq. 5.
 
-        Before the first visit the slot is the mean of the picture's own views, where the paper has a random vector.
+        On its first visit a picture has no slot, where the paper has a random vector. Its views then look for their mean among
+        those of the batch. Among slots of past steps they would find it by its age alone: features would drift, and learn nothing.
         """
-        views, items = embedded.projections.shape[1], embedded.items
-        visited = self.bank.seen[items]
-        own = F.normalize(embedded.projections.detach(), dim=2).mean(dim=1)
-        slots = torch.where(visited.unsqueeze(1), self.bank.vectors[items].to(own), own).repeat_interleave(views, 0)
-        queries = embedded.projections.flatten(0, 1)
-        loss = info_nce_with_stored(
-            queries, slots, items.repeat_interleave(views), self._sample(), temperature=self.settings.temperature
-        )
-        visited = visited.repeat_interleave(views)
-        if self.settings.proximal and bool(visited.any()):
-            loss = loss + self.settings.proximal * byol(queries[visited], slots[visited])
+        visited = self.bank.seen[embedded.items]
+        loss = embedded.projections.new_zeros((), dtype=torch.float32)
+        for which, one in ((~visited, self._among_the_batch), (visited, self._among_slots)):
+            if bool(which.any()):
+                loss = loss + which.float().mean() * one(embedded.projections[which], embedded.items[which])
         return loss
+
+    def _among_the_batch(self, projections: Tensor, items: Tensor) -> Tensor:
+        """Views (n, V, d) of pictures without a slot look for the mean of the views of their picture."""
+        means = F.normalize(projections.detach(), dim=2).mean(dim=1)
+        places = torch.arange(len(items), device=items.device)
+        losses = [
+            info_nce(view, means, places, temperature=self.settings.temperature, ignored=(Match(items, items),))
+            for view in projections.unbind(1)
+        ]
+        return torch.stack(losses).mean()
+
+    def _among_slots(self, projections: Tensor, items: Tensor) -> Tensor:
+        """Views (n, V, d) of pictures with a slot look for it among the sample."""
+        items = items.repeat_interleave(projections.shape[1])
+        queries, slots = projections.flatten(0, 1), self.bank.vectors[items].to(projections)
+        loss = info_nce_with_stored(queries, slots, items, self._sample(), temperature=self.settings.temperature)
+        return loss + self.settings.proximal * byol(queries, slots) if self.settings.proximal else loss
 
     def remember(self, embedded: Embedded) -> None:
         """Slots move towards the mean of the views."""
