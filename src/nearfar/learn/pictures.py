@@ -18,6 +18,7 @@ from nearfar.learn.data.picture_rows import PictureRows
 from nearfar.learn.data.pictures import PictureCorpus, prepare_pictures
 from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.encoders.build_image import build_image_encoder
+from nearfar.learn.encoders.heads import norm_by_item
 from nearfar.learn.encoders.image import ImageEncoder
 from nearfar.learn.methods.build import build_image_method
 from nearfar.learn.methods.image_method import ImageMethod
@@ -186,9 +187,12 @@ def build_method(recipe: Recipe, corpus: PictureCorpus) -> ImageMethod:
 
 
 def _method(recipe: Recipe, corpus: PictureCorpus, encoder: ImageEncoder) -> ImageMethod:
-    return build_image_method(
+    method = build_image_method(
         recipe.of_images.method, encoder, items=len(corpus.labels), classes=len(corpus.counts.classes)
     )
+    if getattr(recipe.of_images.encoder, "norm", "batch") == "group":
+        norm_by_item(method)  # the heads too: one BatchNorm is enough to make pictures depend on each other
+    return method
 
 
 def _encoder(recipe: Recipe, corpus: PictureCorpus) -> ImageEncoder:

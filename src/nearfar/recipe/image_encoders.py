@@ -23,8 +23,8 @@ class ConvolutionSettings(ImageEncoderSettings):
     """What every convolutional encoder can be told besides."""
 
     norm: Literal["batch", "group"] = "batch"
-    """Normalise over the batch, or within each picture (GroupNorm, arXiv:1803.08494): what gradient caching (`train.chunk`)
-    and several devices need, as a picture's embedding must not depend on what else is in the batch."""
+    """Normalise over the batch, or within each picture (GroupNorm, arXiv:1803.08494; the heads then have LayerNorm): what gradient
+    caching (`train.chunk`) and several devices need, as a picture's embedding must not depend on what else is in the batch."""
 
 
 class CnnEncoder(ConvolutionSettings):

@@ -59,6 +59,19 @@ def mlp(
     return nn.Sequential(*layers)
 
 
+def norm_by_item(module: nn.Module) -> None:
+    """Put a LayerNorm in the place of every BatchNorm1d in a module: what it makes of an item then depends on no other item.
+
+    Gradient caching and several devices ask for that; the papers have BatchNorm.
+    """
+    for name, layer in module.named_children():
+        if isinstance(layer, nn.BatchNorm1d):
+            own = nn.LayerNorm(layer.num_features, eps=layer.eps, elementwise_affine=layer.affine)
+            setattr(module, name, own)
+        else:
+            norm_by_item(layer)
+
+
 def dense_mlp(dims: Sequence[int]) -> nn.Sequential:
     """The same on every place of a map: 1x1 convolutions with ReLU between them (DenseCL, arXiv:2011.09157, sec. 3.2).
 

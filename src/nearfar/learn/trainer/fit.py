@@ -236,20 +236,8 @@ def _check_shared_out(training: Training, rows: int, method: nn.Module) -> None:
         raise RunError(
             f"{key} is {value}, but the model has {layer}, which normalises by the other items that go through it at the "
             "same time: in parts, the batch would have another gradient than as a whole. "
-            f"{_without_batch_norm(layer)}, or leave {key} out."
+            f"Use GroupNorm in its place (pictures: set encoder.norm to group), or leave {key} out."
         )
-
-
-def _without_batch_norm(layer: str) -> str:
-    """How a recipe gets rid of a BatchNorm layer, by its name."""
-    room = layer.partition(".")[0]
-    if room == "projector":
-        return (
-            "Give method.projector a single width, which has none in between (simclr, swav), choose moco_v2 or sup_con"
-        )
-    if room == "predictor":
-        return "Choose a method without a predictor, such as moco_v2"
-    return "Use GroupNorm in its place (pictures: set encoder.norm to group)"
 
 
 def _check_readable(checkpoint: Path) -> None:
