@@ -17,16 +17,21 @@ if TYPE_CHECKING:
     from nearfar.bundle import Bundle, Fusion, Metric
     from nearfar.edge import SearchIndex
     from nearfar.embedder import Embedder
-    from nearfar.evaluate import RetrievalScores, RetrievalTask
+    from nearfar.evaluate import Interval, RetrievalScores, RetrievalTask
 
 
 def as_metrics(scores: Mapping[str, RetrievalScores]) -> dict[str, dict[str, Metric]]:
     """Scores in the form of the manifest."""
+    return in_manifest({row: result.intervals() for row, result in scores.items()})
+
+
+def in_manifest(found: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[str, Metric]]:
+    """Figures with their intervals in the form of the manifest, by row and name."""
     from nearfar.bundle import Metric
 
     return {
-        row: {name: Metric(value=i.value, low=i.low, high=i.high) for name, i in result.intervals().items()}
-        for row, result in scores.items()
+        row: {name: Metric(value=i.value, low=i.low, high=i.high) for name, i in intervals.items()}
+        for row, intervals in found.items()
     }
 
 
@@ -101,17 +106,24 @@ def rank_hybrid(
     return ranked
 
 
-class _Counted:
-    """An embedder that reports how many documents it has embedded."""
+class Counted:
+    """An embedder that reports how many items it has embedded.
+
+    Args:
+        embedder: what embeds.
+        tick: told how many at a time.
+    """
 
     def __init__(self, embedder: Embedder, tick: Tick) -> None:
         self._embedder, self._tick = embedder, tick
 
     @property
     def dim(self) -> int:
+        """Components of an embedding."""
         return self._embedder.dim
 
-    def embed(self, items: Sequence[str], side: Any = "document") -> npt.NDArray[np.float32]:
+    def embed(self, items: Sequence[Any], side: Any = "document") -> npt.NDArray[np.float32]:
+        """Embed, and tell."""
         vectors = self._embedder.embed(items, side)
         self._tick(len(items))
         return vectors
@@ -160,7 +172,7 @@ def compare(
     for row, embedder in dense.items():
         if embedder is not None:
             tick = stages(f"measuring: {row}", len(task.queries) + len(task.documents))
-            ranked[row] = rank_dense(_Counted(embedder, tick), task)
+            ranked[row] = rank_dense(Counted(embedder, tick), task)
     if fusion is not None:
         ranked["hybrid"] = rank_hybrid(bundle, task, fusion, folder, stages)
     return {row: measure(ids, task, resamples=resamples, seed=seed) for row, ids in ranked.items()}

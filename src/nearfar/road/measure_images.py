@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from nearfar.progress import Stages, Tick
+from nearfar.progress import Stages
+from nearfar.road.measure import Counted, in_manifest
 from nearfar.road.picture_items import RandomViews, SourceItems
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from nearfar.bundle import Bundle, Metric
     from nearfar.embedder import Embedder
     from nearfar.evaluate.bootstrap import Interval
     from nearfar.learn.pictures import TrainedPictures
 
 _PIXELS = 32  # height and width at which pixels are the baseline
-
-
-class _Counted:
-    """An embedder that reports how many pictures it has embedded."""
-
-    def __init__(self, embedder: Embedder, tick: Tick) -> None:
-        self._embedder, self._tick = embedder, tick
-
-    @property
-    def dim(self) -> int:
-        return self._embedder.dim
-
-    def embed(self, items: Sequence[Any], side: Any = "document") -> npt.NDArray[np.float32]:
-        vectors = self._embedder.embed(items, side)
-        self._tick(len(items))
-        return vectors
 
 
 def compare_images(
@@ -106,7 +88,7 @@ def compare_images(
     found: dict[str, dict[str, Interval]] = {}
     for row, embedder in rows.items():
         tick = stages(f"measuring: {row}", len(items) + len(views) + (len(bank) if task else 0))
-        counted = _Counted(embedder, tick)
+        counted = Counted(embedder, tick)
         plain = embedded_units(counted, items)
         found[row] = {}
         if task is not None:
@@ -126,14 +108,4 @@ def compare_images(
         found["bundle"]["accuracy"] = mean_interval(
             right.astype(np.float64), resamples=max(1, settings.bootstrap), seed=recipe.seed
         )
-    return as_metrics(found)
-
-
-def as_metrics(found: dict[str, dict[str, Interval]]) -> dict[str, dict[str, Metric]]:
-    """Figures with their intervals in the form of the manifest."""
-    from nearfar.bundle import Metric
-
-    return {
-        row: {name: Metric(value=i.value, low=i.low, high=i.high) for name, i in intervals.items()}
-        for row, intervals in found.items()
-    }
+    return in_manifest(found)

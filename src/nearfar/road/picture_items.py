@@ -81,6 +81,6 @@ class RandomViews(Sequence[Any]):
         number, offset = divmod(place, _VIEWS_AT_ONCE)
         if self._block[0] != number:
             some = slice(number * _VIEWS_AT_ONCE, (number + 1) * _VIEWS_AT_ONCE)
-            made = self._views.apply(stored(self._corpus, self._numbers[some]), self._draws.rows(some))[0]
+            made = self._views.apply(stored(self._corpus, self._numbers[some]), self._draws.rows(some), count=1)[0]
             self._block = (number, made.permute(0, 2, 3, 1).contiguous().numpy())
         return self._block[1][offset]
