@@ -213,7 +213,7 @@ def labels_of_places(objects: Iterable[dict[str, Any]], height: int, width: int)
 def map_vectors(encoder: ImageEncoder, pixels: Tensor) -> Floats:
     """(n, places, width) of whole pictures (n, 3, h, w)."""
     encoder.eval()
-    maps = torch.cat([encoder.maps(some) for some in pixels.split(16)])
+    maps = torch.cat([encoder.maps(some) for some in torch.split(pixels, 16)])
     vectors: Floats = maps.flatten(2).mT.contiguous().numpy()
     return vectors
 
@@ -288,7 +288,10 @@ def as_figures(found: dict[tuple[str, int], Ints]) -> Figures:
     """
     seeds, pictures = next(iter(found.values())).shape[:2]
     rng = np.random.default_rng(0)
-    draws = [(rng.integers(seeds, size=seeds), rng.integers(pictures, size=pictures)) for _ in range(RESAMPLES)]
+    draws: list[tuple[Ints, Ints]] = [
+        (np.asarray(rng.integers(seeds, size=seeds)), np.asarray(rng.integers(pictures, size=pictures)))
+        for _ in range(RESAMPLES)
+    ]
     values = {key: _with_resamples(counts, draws) for key, counts in found.items()}
     figures = {f"cells_f1_{row}_{k}": _figure(value) for (row, k), value in values.items()}
     for (row, k), value in values.items():
