@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from nearfar.learn.losses import Match, Negatives, info_nce
+from nearfar.learn.losses import Match, info_nce
+from nearfar.learn.losses.logsumexp import pair_logsumexp
+from nearfar.learn.losses.operands import at_least_float32, unit
+from nearfar.learn.losses.tiles import Exclusion
 from nearfar.learn.negatives import Remembered
 
 
@@ -24,9 +28,14 @@ def info_nce_with_stored(
         stored: of past steps, by `ids` of pictures.
         temperature: divides the cosines.
     """
-    places = torch.arange(len(queries), device=queries.device)
     if not len(stored.ids):
+        places = torch.arange(len(queries), device=queries.device)
         return info_nce(queries, keys.detach(), places, temperature=temperature, ignored=(Match(items, items),))
-    batch = Match(torch.zeros_like(places), torch.zeros_like(places))
-    negatives = Negatives(stored.vectors, (Match(items, stored.ids),))
-    return info_nce(queries, keys.detach(), places, temperature=temperature, ignored=(batch,), negatives=(negatives,))
+    # Not by `info_nce`, which would compare each query with all keys of the batch and then leave out all but its own.
+    with torch.autocast(queries.device.type, enabled=False):
+        own, others = at_least_float32(queries, keys.detach())
+        own, others = unit(own), unit(others)
+        scale = own.new_tensor(1 / temperature)
+        excluded = Exclusion(ignored=(Match(items, stored.ids),))
+        negatives, _ = pair_logsumexp(own, stored.vectors.to(own.dtype), scale, excluded, columns=False)
+        return -F.logsigmoid(scale * (own * others).sum(dim=1) - negatives).mean()
