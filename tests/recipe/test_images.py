@@ -153,7 +153,7 @@ def test_the_kind_of_frontend_is_asked_for_where_the_source_has_pictures() -> No
 @pytest.mark.parametrize("path", OF_PICTURES, ids=lambda path: path.stem)
 def test_every_method_goes_with_the_shipped_recipes(path: Path, kind: object) -> None:
     (name,) = get_args(kind)
-    labels = {"images-simclr": "data.source.labels=folder", "cells": "data.source.columns.label=label"}
+    labels = {"images-simclr": "data.source.labels=folder", "cells": "data.source.labels=folder"}
     extra = [labels[path.stem]] if name in ("sup_con", "classifier") and path.stem in labels else []
     recipe = load_recipe(path, [*extra, f"method.kind={name}"])
     assert recipe.of_images.method.kind == name
