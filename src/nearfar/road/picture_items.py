@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,7 +16,26 @@ if TYPE_CHECKING:
 _VIEWS_AT_ONCE = 128
 
 
-class SourceItems(Sequence[Any]):
+class _Items(Sequence[Any], ABC):
+    """A sequence that knows how to come by one item."""
+
+    @abstractmethod
+    def _one(self, place: int) -> Any:
+        """The item at a place from 0 to the length."""
+
+    @overload
+    def __getitem__(self, place: int) -> Any: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Any]: ...
+    def __getitem__(self, place: int | slice) -> Any:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        return self._one(place)
+
+
+class SourceItems(_Items):
     """Pictures as they lie in their source, one in memory at a time: quick from the first to the last, a new start for a step back.
 
     Args:
@@ -31,15 +51,7 @@ class SourceItems(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    @overload
-    def __getitem__(self, place: int) -> Any: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Any]: ...
-    def __getitem__(self, place: int | slice) -> Any:
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        if not 0 <= place < len(self):
-            raise IndexError(place)
+    def _one(self, place: int) -> Any:
         if place < self._at:
             self._contents, self._at = iter(self._source.contents(self._ids)), -1
         while self._at < place:
@@ -48,7 +60,7 @@ class SourceItems(Sequence[Any]):
         return self._item
 
 
-class RandomViews(Sequence[Any]):
+class RandomViews(_Items):
     """A random view of each picture, (h, w, c) in [0, 1]: always the same for a seed. Made a block at a time.
 
     Args:
@@ -67,17 +79,9 @@ class RandomViews(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._numbers)
 
-    @overload
-    def __getitem__(self, place: int) -> Any: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Any]: ...
-    def __getitem__(self, place: int | slice) -> Any:
+    def _one(self, place: int) -> Any:
         from nearfar.learn.data.picture_rows import stored
 
-        if isinstance(place, slice):
-            return [self[i] for i in range(*place.indices(len(self)))]
-        if not 0 <= place < len(self):
-            raise IndexError(place)
         number, offset = divmod(place, _VIEWS_AT_ONCE)
         if self._block[0] != number:
             some = slice(number * _VIEWS_AT_ONCE, (number + 1) * _VIEWS_AT_ONCE)

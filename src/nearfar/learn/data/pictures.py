@@ -152,7 +152,7 @@ def prepare_pictures(
     directory.mkdir(parents=True, exist_ok=True)
     assert isinstance(data.source, ImageSource)
     source, report = open_source(data.source), ReadReport()
-    wanted = frontend.store_size or round(_ROOM_FOR_CROPS * frontend.size)
+    wanted = _wanted(frontend)
     decoded = _decoded(source, frontend.channels, wanted, report, progress)
     first = list(islice(decoded, _LOOKED_AT))
     size, dtype = _format(first, frontend, wanted)
@@ -204,7 +204,7 @@ def first_pictures(data: Data, frontend: ImageFrontendSettings, count: int) -> t
     """
     assert isinstance(data.source, ImageSource)
     source, report = open_source(data.source), ReadReport()
-    wanted = frontend.store_size or round(_ROOM_FOR_CROPS * frontend.size)
+    wanted = _wanted(frontend)
     first = list(islice(_decoded(source, frontend.channels, wanted, report, lambda _: None), max(count, _LOOKED_AT)))
     if not first:
         raise DataError(_nothing(data, source, report))
@@ -213,6 +213,11 @@ def first_pictures(data: Data, frontend: ImageFrontendSettings, count: int) -> t
     squares = [_square(d.pixels, size, dtype) for d in first]
     aspects = np.array([d.pixels.shape[1] / d.pixels.shape[0] for d in first], np.float32)
     return torch.from_numpy(np.stack(squares)), aspects
+
+
+def _wanted(frontend: ImageFrontendSettings) -> int:
+    """Height and width that pictures are stored with if they are as large."""
+    return frontend.store_size or round(_ROOM_FOR_CROPS * frontend.size)
 
 
 def _format(first: Sequence[_Decoded], frontend: ImageFrontendSettings, wanted: int) -> tuple[int, np.dtype[Any]]:
