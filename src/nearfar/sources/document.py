@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+Scalar = str | int | float | bool
+Metadata = Mapping[str, Scalar | tuple[Scalar, ...]]
+"""What is known of a document beside its text: name -> value or values. Searches can be narrowed to some of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A part of a document that is embedded and found on its own.
+
+    Attributes:
+        begin: where it starts in the `text` of its document, in characters.
+        end: where it ends; its own text is `document.text[begin:end]`. Neighbours may overlap.
+        heading: the heading it stands under; empty for that of the document.
+        location: where a person finds it, as `path:line`; empty for that of the document.
+        page: its page, from 1, where the document has pages.
+    """
+
+    begin: int
+    end: int
+    heading: str = ""
+    location: str = ""
+    page: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +41,9 @@ class Document:
         location: where a person finds it, as `path:line` where there is a line.
         group: what it belongs together with (package, folder, file): a split by group keeps it whole.
         parent_title: the title of what it is a part of (the file of a section, the module of a function); may be empty.
+        metadata: what else is known of it.
+        passages: how it is cut, in the order of the text; empty where nobody has cut it yet.
+        stamp: changes whenever the document may have changed (size and time of a file); empty where nothing is known.
     """
 
     id: str
@@ -26,6 +52,9 @@ class Document:
     location: str = ""
     group: str = ""
     parent_title: str = ""
+    metadata: Metadata = field(default_factory=dict, hash=False)
+    passages: tuple[Passage, ...] = ()
+    stamp: str = ""
 
     @property
     def content(self) -> str:
