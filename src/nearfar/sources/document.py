@@ -63,6 +63,17 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Unchanged:
+    """In place of a document whose stamp says that it is as the asker knows it; it was not read.
+
+    Attributes:
+        id: of the document.
+    """
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """One anchor with what should lie near it, and optionally what should lie far.
 
