@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nearfar.errors import DataError
 from nearfar.sources import DocstringsSource, FolderSource, TableSource, open_documents
-from nearfar.sources.folder import parse_plain
+from nearfar.sources.formats import parse_plain
 from nearfar.sources.hypertext import parse_hypertext
 from nearfar.sources.markdown import parse_markdown
 from nearfar.sources.plain import UnreadableError

@@ -301,3 +301,26 @@ def test_what_the_csv_and_json_modules_write_is_read_back(
     assert [number for number, _ in read_rows(folder / "t.jsonl", "jsonl", ["text"], ReadReport())] == list(
         range(1, len(cells) + 1)
     )
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_columns_beside_the_text_are_kept_as_metadata(tmp_path: Path, kind: TableKind) -> None:
+    rows = [
+        {"text": "A.", "id": 1, "part": "x", "day": "2020-01-02", "tags": ["a", "b"], "deep": {"x": 1}},
+        {"text": "B.", "id": 2, "part": "y", "day": "", "tags": [], "deep": None},
+    ]
+    path = tmp_path / f"t.{kind}"
+    if kind == "jsonl":
+        jsonl(path, *rows)
+    else:
+        pa = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pa.Table.from_pylist(rows), path)
+    some = TableSource(path, kind, id="id", metadata=["day", "tags"])
+    assert [d.metadata for d in some.documents()] == [{"day": "2020-01-02", "tags": ("a", "b")}, {}]
+    every = TableSource(path, kind, id="id", group="part", metadata="all")
+    assert [d.metadata for d in every.documents()] == [
+        {"part": "x", "day": "2020-01-02", "tags": ("a", "b")},
+        {"part": "y"},
+    ]
+    with pytest.raises(DataError, match='no column "dey"; did you mean "day"'):
+        list(TableSource(path, kind, metadata=["dey"]).documents())

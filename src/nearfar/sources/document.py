@@ -127,9 +127,25 @@ class ReadReport:
 class DocumentSource(Protocol):
     """A place that documents come from, read one by one so that memory does not grow with it."""
 
-    report: ReadReport
+    @property
+    def report(self) -> ReadReport:
+        """What was passed over, and why, as far as it has been read."""
+        ...
 
     def documents(self) -> Iterator[Document]:
+        """Yield the documents in a fixed order; a second call starts again from the first."""
+        ...
+
+
+class SearchSource(Protocol):
+    """A place that documents for an index come from; of those that the index knows already, only the id."""
+
+    @property
+    def report(self) -> ReadReport:
+        """What was passed over, and why, as far as it has been read."""
+        ...
+
+    def documents(self) -> Iterator[Document | Unchanged]:
         """Yield the documents in a fixed order; a second call starts again from the first."""
         ...
 

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nearfar.errors import DataError
+from nearfar.errors import MissingExtraError
 from nearfar.sources.document import Document, ReadReport
-from nearfar.sources.hypertext import parse_hypertext
-from nearfar.sources.markdown import parse_markdown
-from nearfar.sources.plain import UnreadableError, read_text
-from nearfar.sources.restructured import parse_restructured
-from nearfar.sources.sections import Parsed, Section, passages
-from nearfar.sources.walk import shown, walk_files
-
-TEXT_SUFFIXES = (".md", ".txt", ".rst", ".html", ".htm")
-
-_TITLE_CHARS = 100
-
-
-def parse_plain(text: str) -> Parsed:
-    """Take a text without markup as one section; a short first line is its title."""
-    lead = len(text) - len(text.lstrip())
-    first, _, rest = text[lead:].partition("\n")
-    line = text.count("\n", 0, lead) + 1
-    if rest.strip() and len(first) <= _TITLE_CHARS:
-        return Parsed(first.strip(), [Section(first.strip(), rest, line + 1)])
-    return Parsed("", [Section("", text[lead:], line)])
-
-
-_PARSERS: dict[str, Callable[[str], Parsed]] = {
-    ".md": parse_markdown,
-    ".markdown": parse_markdown,
-    ".rst": parse_restructured,
-    ".html": parse_hypertext,
-    ".htm": parse_hypertext,
-    ".xhtml": parse_hypertext,
-}
+from nearfar.sources.formats import TEXT_SUFFIXES, read_file
+from nearfar.sources.plain import UnreadableError
+from nearfar.sources.sections import passages
+from nearfar.sources.walk import files_of, refuse_nothing, shown, with_dots
 
 
 class FolderSource:
     """The text files under a folder, read one at a time in name order; hidden folders are left out.
 
     A document's title is its heading (before the first heading: the title of the file), its parent title the title of
-    the file (where it names none: the file name), its group the file. Suffixes that nearfar knows no markup for are read
-    as plain text.
+    the file (where it names none: the file name), its group the file. PDF, Word and source code are read where their
+    suffixes are asked for; suffixes that nearfar knows no markup for are read as plain text.
 
     Args:
         path: a folder, or a single file, which is then read whatever its suffix.
@@ -55,7 +28,7 @@ class FolderSource:
 
     def __init__(self, path: Path, suffixes: Sequence[str] = TEXT_SUFFIXES, max_file_mb: float = 20.0) -> None:
         self.path = Path(path)
-        self.suffixes = tuple("." + suffix.lower().removeprefix(".") for suffix in suffixes)
+        self.suffixes = with_dots(suffixes)
         self.max_file_mb = max_file_mb
         self.report = ReadReport()
 
@@ -67,40 +40,25 @@ class FolderSource:
         """
         report = self.report = ReadReport()
         any_file = False
-        for path, name in self._files(report):
+        for path, name in files_of(self.path, self.suffixes, report):
             any_file = True
             yield from self._of_file(path, name, report)
-        if report.read:
-            return
-        looked_for = ", ".join(self.suffixes)
-        if any_file or report.skipped_total:
-            first = "; ".join(report.examples)
-            raise DataError(
-                f"{self.path}: no file there ({looked_for}) holds text that can be used. The first: {first}"
-            )
-        raise DataError(
-            f"{self.path} holds no file to read: looked for {looked_for} in it and its folders (hidden ones apart). "
-            "Name another folder or other suffixes."
-        )
-
-    def _files(self, report: ReadReport) -> Iterator[tuple[Path, str]]:
-        """Yield each file with its name relative to the source, always with `/`."""
-        if not os.path.lexists(self.path):
-            raise DataError(f"{self.path} does not exist: name a folder with {', '.join(self.suffixes)} files")
-        if self.path.is_file():
-            yield self.path, shown(self.path.name)
-            return
-        for path in walk_files(self.path, lambda name: name.lower().endswith(self.suffixes), report):
-            yield path, shown(path.relative_to(self.path).as_posix())
+        refuse_nothing(self.path, self.suffixes, report, any_file)
 
     def _of_file(self, path: Path, name: str, report: ReadReport) -> Iterator[Document]:
         place = shown(path)
         try:
-            text = read_text(path, int(self.max_file_mb * 1e6))
-            parsed = _PARSERS.get(path.suffix.lower(), parse_plain)(text)
+            parsed = read_file(path, int(self.max_file_mb * 1e6))
         except UnreadableError as error:
             report.skip(place, error.reason, detail=error.detail)
             return
+        except MissingExtraError as error:
+            if self.path.is_file():
+                raise
+            report.skip(place, str(error))
+            return
+        for part in parsed.lost:
+            report.skip(place, "a part of the file that cannot be read", detail=part)
         file_title = parsed.title or shown(path.stem)
         number = 0
         for section in parsed.sections:
@@ -111,7 +69,9 @@ class FolderSource:
                     id=f"{name}#{number}",
                     text=passage,
                     title=section.heading or file_title,
-                    location=f"{place}:{line if section.verbatim else section.line}",
+                    location=f"{place}#page={section.page}"
+                    if section.page
+                    else f"{place}:{line if section.verbatim else section.line}",
                     group=name,
                     parent_title=file_title,
                 )

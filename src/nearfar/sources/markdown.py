@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from nearfar.sources.sections import MAX_HEADING_CHARS, Parsed, cut_at
+from nearfar.sources.document import Scalar
+from nearfar.sources.sections import MAX_HEADING_CHARS, Heading, Parsed, cut_at
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _ATX = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
@@ -22,7 +23,8 @@ def parse_markdown(text: str) -> Parsed:
     """
     lines = text.split("\n")
     title, first = _front_matter(lines)
-    headings: list[tuple[int, int, str]] = []
+    known = _metadata("\n".join(lines[1 : first - 1])) if first else {}
+    headings: list[Heading] = []
     fence = ""
     paragraph: int | None = None  # where the paragraph begins that the line before belongs to
     other = False  # whether the line before belongs to a list item, a quote, a table or indented code
@@ -35,12 +37,12 @@ def parse_markdown(text: str) -> Parsed:
         elif fenced and not (fenced[1][0] == "`" and "`" in fenced[2]):
             fence, paragraph, other = fenced[1], None, False
         elif len(line) <= MAX_HEADING_CHARS and (atx := _ATX.match(line)):
-            headings.append((i, i + 1, _plain(_without_closing(atx[2] or ""))))
+            headings.append(Heading(i, i + 1, _plain(_without_closing(atx[2] or "")), len(atx[1])))
             paragraph, other = None, False
         elif paragraph is not None and _UNDERLINE.match(line):
             heading = " ".join(lines[paragraph:i])
             if len(heading) <= MAX_HEADING_CHARS:
-                headings.append((paragraph, i + 1, _plain(heading)))
+                headings.append(Heading(paragraph, i + 1, _plain(heading), 1 if "=" in line else 2))
             paragraph = None
         elif not line.strip() or _RULE.match(line):
             paragraph, other = None, False
@@ -48,7 +50,8 @@ def parse_markdown(text: str) -> Parsed:
             paragraph, other = None, True
         elif paragraph is None and not other:
             paragraph = i
-    return Parsed(title or next((heading for _, _, heading in headings if heading), ""), cut_at(lines, headings, first))
+    title = title or next((heading.text for heading in headings if heading.text), "")
+    return Parsed(title, cut_at(lines, headings, first), known)
 
 
 def _front_matter(lines: list[str]) -> tuple[str, int]:
@@ -65,6 +68,14 @@ def _front_matter(lines: list[str]) -> tuple[str, int]:
             quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
             return (value[1:-1] if quoted else value).strip(), end + 1
     return "", end + 1
+
+
+def _metadata(front_matter: str) -> dict[str, Scalar | tuple[Scalar, ...]]:
+    from nearfar.sources.front_matter import (
+        metadata_of,  # here, as loading PyYAML costs a search its first milliseconds
+    )
+
+    return metadata_of(front_matter)
 
 
 def _without_closing(heading: str) -> str:

@@ -32,15 +32,11 @@ def encoding_of(start: bytes) -> tuple[str, str]:
     return "utf-8", "UTF-8"
 
 
-def read_text(path: Path, max_bytes: int) -> str:
-    r"""Read a text file whole, with `\n` as the only line end.
-
-    Args:
-        path: a regular file: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
-        max_bytes: larger files are refused.
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """Read a regular file whole.
 
     Raises:
-        UnreadableError: too large, empty, binary, not in its encoding, or the system refuses.
+        UnreadableError: larger than `max_bytes`, or the system refuses.
     """
     try:
         with path.open("rb") as file:
@@ -49,11 +45,18 @@ def read_text(path: Path, max_bytes: int) -> str:
         raise UnreadableError("cannot be read", error.strerror or type(error).__name__) from None
     if len(data) > max_bytes:
         raise UnreadableError(f"larger than {max_bytes / 1e6:g} MB")
-    return decode(data)
+    return data
 
 
 def decode(data: bytes) -> str:
-    """Decode the bytes of a text file; see `read_text`."""
+    r"""Return the text of a file with `\n` as the only line end.
+
+    Args:
+        data: UTF-8, or UTF-16 or UTF-32 with a byte order mark.
+
+    Raises:
+        UnreadableError: empty, binary, or not in its encoding.
+    """
     codec, name = encoding_of(data)
     if name == "UTF-8" and b"\0" in data:
         raise UnreadableError("binary (NUL bytes)")

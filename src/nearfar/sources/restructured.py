@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from nearfar.sources.sections import MAX_HEADING_CHARS, Parsed, cut_at
+from nearfar.sources.sections import MAX_HEADING_CHARS, Heading, Parsed, cut_at
 
 _ADORNMENT = re.compile(r"([!-/:-@\[-`{-~])\1*$")
 _ROLE = re.compile(r":[\w:+.-]+:`([^`<]*?)\s*(?:<[^`>]*>)?`")
@@ -14,14 +14,18 @@ _SHORT = 4  # docutils takes an underline shorter than its title (with a warning
 def parse_restructured(text: str) -> Parsed:
     """Cut reStructuredText at its section titles; the first one is the title of the file."""
     lines = text.split("\n")
-    headings: list[tuple[int, int, str]] = []
+    headings: list[Heading] = []
+    styles: list[str] = []  # a level is whatever style of underline comes at that depth
     i = 0
     while i < len(lines):
         length = _heading_lines(lines, i)
         if length:
-            headings.append((i, i + length, _plain(lines[i + length - 2])))
+            style = lines[i + length - 1][0] * (length - 1)
+            if style not in styles:
+                styles.append(style)
+            headings.append(Heading(i, i + length, _plain(lines[i + length - 2]), styles.index(style) + 1))
         i += length or 1
-    return Parsed(next((heading for _, _, heading in headings if heading), ""), cut_at(lines, headings))
+    return Parsed(next((heading.text for heading in headings if heading.text), ""), cut_at(lines, headings))
 
 
 def _heading_lines(lines: list[str], i: int) -> int:

@@ -41,7 +41,9 @@ def kind_of(path: Path) -> TableKind | None:
     return next((kind for suffix, kind in _KINDS.items() if name.endswith(suffix)), None)
 
 
-def read_rows(path: Path, kind: TableKind, columns: Sequence[str], report: ReadReport) -> Iterator[Row]:
+def read_rows(
+    path: Path, kind: TableKind, columns: Sequence[str], report: ReadReport, *, every_column: bool = False
+) -> Iterator[Row]:
     """Yield the rows of a table in order, one in memory at a time (in Parquet, one small batch).
 
     Args:
@@ -49,6 +51,7 @@ def read_rows(path: Path, kind: TableKind, columns: Sequence[str], report: ReadR
         kind: how it is written.
         columns: the columns that must exist; a Parquet reader loads only these.
         report: receives what is not a row: broken JSON, CSV rows that do not fit the header, bytes that are not UTF-8.
+        every_column: that a Parquet reader shall load the other columns too.
 
     Raises:
         DataError: there is no such file, no such column, or the file is damaged as a whole.
@@ -58,8 +61,9 @@ def read_rows(path: Path, kind: TableKind, columns: Sequence[str], report: ReadR
         raise DataError(f"{path} does not exist: check the path")
     if not path.is_file():
         raise DataError(f"{path} is not a file: name one .jsonl, .csv or .parquet file")
-    readers = {"jsonl": _jsonl_rows, "csv": _csv_rows, "parquet": _parquet_rows}
-    return readers[kind](path, columns, report)
+    if kind == "parquet":
+        return _parquet_rows(path, columns, report, every_column)
+    return (_jsonl_rows if kind == "jsonl" else _csv_rows)(path, columns, report)
 
 
 def _require(path: Path, wanted: Sequence[str], present: Sequence[str], hint: str = "") -> None:
@@ -160,7 +164,7 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str]) -> None
             )
 
 
-def _parquet_rows(path: Path, columns: Sequence[str], report: ReadReport) -> Iterator[Row]:
+def _parquet_rows(path: Path, columns: Sequence[str], report: ReadReport, every_column: bool) -> Iterator[Row]:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -171,6 +175,8 @@ def _parquet_rows(path: Path, columns: Sequence[str], report: ReadReport) -> Ite
     try:
         with pq.ParquetFile(path) as file:
             _require(path, wanted, file.schema_arrow.names)
+            if every_column:
+                wanted = list(dict.fromkeys(file.schema_arrow.names))
             for batch in file.iter_batches(batch_size=_PARQUET_BATCH, columns=wanted, use_threads=False):
                 cells = [batch.column(name) for name in wanted]
                 for i in range(batch.num_rows):

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from nearfar.sources.document import Scalar
 
 MAX_PASSAGE_WORDS = 1000
 MAX_HEADING_CHARS = 300
 """What is longer is no heading, whatever it looks like."""
 
 _WORD = re.compile(r"\S+")
+
+
+class Heading(NamedTuple):
+    """A heading in the lines of a file.
+
+    Attributes:
+        begin: the index of its first line.
+        end: the index after its last line.
+        text: what it says.
+        level: 1 for the topmost headings.
+    """
+
+    begin: int
+    end: int
+    text: str
+    level: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,42 +39,52 @@ class Section:
     Attributes:
         heading: the heading as plain text; empty for what stands before the first one.
         body: the text up to the next heading; may be blank.
-        line: the line of the file, from 1, that `body` starts at.
+        line: the line of the file, from 1, that `body` starts at; where the file has no lines, 1.
         verbatim: whether the lines of `body` are lines of the file, so that places inside it can be counted from `line`.
+        level: 1 for the topmost headings; a heading stands under the last one before it with a lower level.
+        page: the page, from 1, where the file has pages.
+        named_in_body: whether `body` itself says what `heading` says (the first line of a function).
     """
 
     heading: str
     body: str
     line: int
     verbatim: bool = True
+    level: int = 1
+    page: int | None = None
+    named_in_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A text file, taken apart.
+    """A file, taken apart.
 
     Attributes:
         title: the title of the file; empty where it names none.
         sections: in the order of the file.
+        metadata: what else the file says of itself (author, language).
+        lost: the parts that could not be read, such as `page 3`.
     """
 
     title: str
     sections: list[Section]
+    metadata: Mapping[str, Scalar | tuple[Scalar, ...]] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
 
 
-def cut_at(lines: list[str], headings: list[tuple[int, int, str]], first: int = 0) -> list[Section]:
+def cut_at(lines: list[str], headings: list[Heading], first: int = 0) -> list[Section]:
     """Cut the lines of a file into sections.
 
     Args:
         lines: the file, without line ends.
-        headings: of each heading the index of its first line, the index after its last line, and its text; in order.
+        headings: in order.
         first: the index of the first line that belongs to the text.
     """
-    starts = [(first, "")] + [(after, heading) for _, after, heading in headings]
-    ends = [begin for begin, _, _ in headings] + [len(lines)]
+    opening = Heading(first, first, "")
+    ends = [heading.begin for heading in headings] + [len(lines)]
     return [
-        Section(heading, "\n".join(lines[start:end]), start + 1)
-        for (start, heading), end in zip(starts, ends, strict=True)
+        Section(heading.text, "\n".join(lines[heading.end : end]), heading.end + 1, level=heading.level)
+        for heading, end in zip([opening, *headings], ends, strict=True)
     ]
 
 
@@ -88,7 +117,7 @@ def passages(body: str, line: int, max_words: int = MAX_PASSAGE_WORDS) -> Iterat
 
 def _pieces(body: str, max_words: int) -> Iterator[tuple[int, int, int]]:
     """Yield begin, end and number of words of each paragraph, or of its parts where it is longer than `max_words`."""
-    for paragraph_begin, paragraph_end in _paragraphs(body):
+    for paragraph_begin, paragraph_end in paragraphs(body, 0, len(body)):
         begin, count, last = paragraph_begin, 0, paragraph_begin
         for word in _WORD.finditer(body, paragraph_begin, paragraph_end):
             if count == max_words:
@@ -100,17 +129,20 @@ def _pieces(body: str, max_words: int) -> Iterator[tuple[int, int, int]]:
             yield begin, last, count
 
 
-def _paragraphs(body: str) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of each run of lines that are not blank."""
-    begin: int | None = None
-    position = 0
-    for line in body.split("\n"):
-        if not line or line.isspace():
-            if begin is not None:
-                yield begin, position
-            begin = None
-        elif begin is None:
-            begin = position
-        position += len(line) + 1
-    if begin is not None:
-        yield begin, len(body)
+def paragraphs(text: str, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield begin and end of each run of lines of `text[begin:end]` that are not blank."""
+    first: int | None = None
+    position = begin
+    while position < end:
+        line_end = text.find("\n", position, end)
+        if line_end < 0:
+            line_end = end
+        if text[position:line_end].strip():
+            if first is None:
+                first = position
+        elif first is not None:
+            yield first, position - 1
+            first = None
+        position = line_end + 1
+    if first is not None:
+        yield first, end

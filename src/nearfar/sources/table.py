@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nearfar.errors import DataError
-from nearfar.sources.document import Document, Pair, ReadReport
+from nearfar.sources.document import Document, Metadata, Pair, ReadReport
 from nearfar.sources.plain import storable
+from nearfar.sources.records import values_of_row
 from nearfar.sources.rows import TableKind, read_rows
 from nearfar.sources.seen import Seen
 from nearfar.sources.walk import shown
@@ -28,6 +29,7 @@ class TableSource:
         id: column with a unique string or whole number; without it a row's id is `<file name>#<line>`.
         group: column that says which rows belong together, if there is one.
         location: column that says where a person finds the document (a path, an address); without it file and line of the row.
+        metadata: columns kept beside the text, for searches to be narrowed by; `all` for those with no other part.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class TableSource:
         id: str | None = None,
         group: str | None = None,
         location: str | None = None,
+        metadata: Sequence[str] | Literal["all"] = (),
     ) -> None:
         self.path = Path(path)
         self.kind = kind
@@ -47,6 +50,7 @@ class TableSource:
         self.id = id
         self.group = group
         self.location = location
+        self.metadata: tuple[str, ...] | Literal["all"] = metadata if metadata == "all" else tuple(metadata)
         self.report = ReadReport()
 
     def documents(self) -> Iterator[Document]:
@@ -58,8 +62,10 @@ class TableSource:
         """
         report = self.report = ReadReport()
         columns = [name for name in (self.text, self.title, self.id, self.group, self.location) if name is not None]
+        every = self.metadata == "all"
+        columns += () if every else self.metadata
         ids, file_name = Seen(), shown(self.path.name)
-        for number, row in read_rows(self.path, self.kind, columns, report):
+        for number, row in read_rows(self.path, self.kind, columns, report, every_column=every):
             place = f"{shown(self.path)}:{number}"
             try:
                 title = _label(row, self.title)
@@ -70,6 +76,7 @@ class TableSource:
                     location=_label(row, self.location) or place,
                     group=_label(row, self.group),
                     parent_title=title,
+                    metadata=self._metadata(row),
                 )
             except _CellError as error:
                 report.skip(place, str(error))
@@ -80,6 +87,13 @@ class TableSource:
             report.read += 1
             yield document
         _refuse_nothing(self.path, report)
+
+    def _metadata(self, row: dict[str, Any]) -> Metadata:
+        """Return the columns asked for; empty cells, and those with parts of their own (JSON objects), are left out."""
+        if self.metadata == "all":
+            used = {self.text, self.title, self.id, self.location}
+            return values_of_row({column: cell for column, cell in row.items() if column not in used}, self.kind)
+        return values_of_row({column: row.get(column) for column in self.metadata}, self.kind)
 
 
 class TablePairs:
