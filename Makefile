@@ -50,6 +50,7 @@ clean: ## remove .venv and everything that can be made again
 # A stamp is as new as the last install of its extra. torch comes first and alone, so that TORCH_INDEX answers for nothing else.
 # lightly, a peer of benchmarks/loss.py and images.py, comes without what it wants: its torchvision has no build on PyPI that fits
 # a torch from elsewhere. images.py needs the transforms of one all the same; it lies apart, where nothing else finds it and fails.
+# hnswlib, a peer of benchmarks/index.py, is compiled; without a compiler the benchmark goes without it and says so.
 $(VENV)/.torch: constraints.txt | $(BIN)/python
 	$(PIP) install -c constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	@touch $@
@@ -58,6 +59,7 @@ $(VENV)/.train $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: $(VENV)/.torch pyproject
 	$(PIP) install -c constraints.txt -e ".[$*]"
 	$(if $(filter bench,$*),$(PIP) install --no-deps lightly==1.6.0 lightly-utils==0.0.2)
 	$(if $(filter bench,$*),$(PIP) install --no-deps --upgrade --target $(VENV)/peers torchvision==0.28.0)
+	$(if $(filter bench,$*),-$(PIP) install hnswlib==0.8.0)
 	@touch $@
 
 $(BIN)/python:
