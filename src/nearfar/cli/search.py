@@ -1,4 +1,4 @@
-"""`nearfar inspect`, `nearfar index`, `nearfar search`: the device side."""
+"""`nearfar inspect`, `nearfar index`, `nearfar watch`, `nearfar search`: the device side."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ def inspect(bundle: Annotated[Path, typer.Argument(help="A bundle.")], as_json: 
 def index(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     source: Annotated[
-        str, typer.Argument(help="A folder, a text file, a table (.jsonl, .csv, .parquet), or the word docstrings.")
+        str,
+        typer.Argument(
+            help="A folder or a file (text, HTML, PDF, Word, source code), a table (.jsonl, .csv, .parquet), or the word docstrings."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The index; brought up to date where it exists.")],
     text: Annotated[str, typer.Option(help="Of a table: the column with the text.")] = "text",
@@ -37,56 +40,114 @@ def index(
     location: Annotated[
         str | None, typer.Option(help="Of a table: the column that says where the document is.")
     ] = None,
+    metadata: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a table: columns that searches can be narrowed by, with commas between, or the word all."
+        ),
+    ] = None,
+    words: Annotated[int, typer.Option(help="Words of a passage, at most; longer documents are cut.")] = 220,
+    overlap: Annotated[int, typer.Option(help="Words that neighbouring passages share, at most.")] = 40,
+    engine: Annotated[
+        str | None, typer.Option(help="What finds vectors: scan, hnsw, or auto, which goes by their number.")
+    ] = None,
+    encrypt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE",
+            help="Encrypt a new index; its key is kept in keystore:NAME, credential:NAME, passphrase or file:PATH.",
+        ),
+    ] = None,
     dim: Annotated[
         int | None, typer.Option("--dim", help="Keep only the first so many components, one of the bundle's dims.")
     ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Start anew, also where another bundle made the index.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and index again whenever files change; Ctrl-C ends it.")
+    ] = False,
 ) -> None:
     """Put documents into a search index; again on the same source it takes only what changed."""
-    from nearfar.cli.console import out, progress_lines, show_skipped
-    from nearfar.edge import SearchIndex
-    from nearfar.progress import cumulative
-    from nearfar.sources import open_documents
+    from nearfar.cli.indexing import Indexing
 
-    documents = open_documents(source, text=text, title=title, id=id_, location=location)
-    with progress_lines() as stages:
-        progress = cumulative(stages, {"documents": "indexing", "graph": "linking neighbours"})
-        with SearchIndex.build(
-            bundle, documents.documents(), output, rebuild=rebuild, dim=dim, progress=progress
-        ) as built:
-            size = len(built)
-    report = built.report
-    assert report is not None
-    show_skipped(documents.report.skipped, [*documents.report.examples, *report.examples])
-    passed_over = documents.report.skipped_total + report.skipped
-    out.print(
-        f"{output}: {size:,} documents ({report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, "
-        f"{report.removed:,} removed, {passed_over:,} skipped)"
+    columns = {"text": text, "title": title, "id": id_, "location": location}
+    task = Indexing(
+        bundle, source, output, columns, metadata=metadata, words=words, overlap=overlap, engine=engine, dim=dim
     )
+    if watch:
+        task.watch(rebuild=rebuild, encrypt=encrypt)
+    else:
+        task.once(rebuild=rebuild, encrypt=encrypt)
+
+
+def watch(
+    index_path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index; made before with nearfar index.")],
+    folder: Annotated[Path, typer.Argument(help="The folder that it is of.")],
+    words: Annotated[int, typer.Option(help="As given to nearfar index.")] = 220,
+    overlap: Annotated[int, typer.Option(help="As given to nearfar index.")] = 40,
+) -> None:
+    """Keep an index up to date with a folder until Ctrl-C."""
+    from nearfar.cli.indexing import Indexing
+    from nearfar.edge.store.reader import StoreReader
+    from nearfar.edge.store.schema import BUNDLE_FOLDER
+
+    StoreReader.check(index_path)
+    Indexing(index_path / BUNDLE_FOLDER, str(folder), index_path, {}, words=words, overlap=overlap).watch()
 
 
 def search(
-    index_path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")],
-    query: Annotated[str, typer.Argument(help="What to look for, in your own words.")],
+    index_path: Annotated[
+        str, typer.Argument(metavar="INDEX", help="An index, or the address of one on a server (see nearfar push).")
+    ],
+    query: Annotated[
+        str | None,
+        typer.Argument(help="What to look for, in your own words; without it, a query a line from standard input."),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many to show.")] = 5,
     mode: Annotated[
         str | None, typer.Option(help="hybrid, dense or keyword; by default what the bundle was fitted for.")
     ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Only documents that satisfy a condition, such as: year >= 2020 and lang = 'en'")
+    ] = None,
+    min_score: Annotated[float | None, typer.Option("--min-score", help="Leave out what scores less.")] = None,
+    diversity: Annotated[
+        float | None, typer.Option(help="From 0 to 1: how much the answers should differ from each other.")
+    ] = None,
+    distinct: Annotated[
+        str, typer.Option(help="text leaves out copies, document all but the best of each document, none nothing.")
+    ] = "text",
+    rerank: Annotated[
+        Path | None, typer.Option(help="The bundle of a cross-encoder that reads the best answers again.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Of an index on a server: the bundle that embeds the query.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the documents that answer a query."""
-    from nearfar.edge import SearchIndex
+    """Find the passages that answer a query."""
+    import sys
 
-    with SearchIndex.open(index_path) as opened:
-        hits = opened.search(query, k, mode)  # type: ignore[arg-type]
+    from nearfar.cli.hits import print_hits, print_json
+    from nearfar.cli.opened import open_named
+
+    queries = [query] if query is not None else [line.strip() for line in sys.stdin if line.strip()]
+    with open_named(index_path, bundle) as opened:
+        found = opened.search_many(
+            queries,
+            k,
+            mode,  # type: ignore[arg-type]
+            where=where,
+            min_score=min_score,
+            diversity=diversity,
+            distinct=distinct,  # type: ignore[arg-type]
+            rerank=rerank,
+        )
     if as_json:
-        import json
-        from dataclasses import asdict
-
-        typer.echo(json.dumps([asdict(hit) for hit in hits], ensure_ascii=False, indent=1))
+        print_json(found[0] if query is not None else found)
         return
-    from nearfar.cli.hits import print_hits
-
-    print_hits(hits)
+    for asked, hits in zip(queries, found, strict=True):
+        if query is None:
+            typer.echo(f"\n{asked}")
+        print_hits(hits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -101,6 +102,12 @@ class ServerIndex:
     def default_mode(self) -> Mode:
         """`hybrid` where the server has it and the bundle has learned how to join the scores, else `dense`."""
         return "hybrid" if self.bundle.manifest.fusion and "hybrid" in self.modes else "dense"
+
+    def search_many(
+        self, queries: Sequence[str], k: int = 10, mode: Mode | None = None, **options: Any
+    ) -> list[list[Hit]]:
+        """Find the passages that answer each of several queries, one after the other; `options` are those of `search`."""
+        return [self.search(query, k, mode, **options) for query in queries]
 
     def search(
         self,
