@@ -3,7 +3,7 @@
 from nearfar.bundle.bundle import Bundle
 from nearfar.bundle.card import render_card
 from nearfar.bundle.describe import describe
-from nearfar.bundle.manifest import FORMAT, Fusion, Manifest, Metric, Provenance, Tower
+from nearfar.bundle.manifest import FORMAT, Fusion, Head, Manifest, Metric, Provenance, Scorer, Tower
 from nearfar.bundle.writer import BundleWriter
 
 __all__ = [
@@ -11,9 +11,11 @@ __all__ = [
     "Bundle",
     "BundleWriter",
     "Fusion",
+    "Head",
     "Manifest",
     "Metric",
     "Provenance",
+    "Scorer",
     "Tower",
     "describe",
     "render_card",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from nearfar.bundle import reranker_card
 from nearfar.bundle.manifest import Manifest, Metric
-from nearfar.frontend.settings import ImageSettings
+from nearfar.frontend.settings import ImageSettings, PairSettings
 
 _IMAGE_FIGURES = {
     "knn_accuracy": "share of test pictures whose nearest training pictures vote for their label",
@@ -22,6 +23,7 @@ _LINES = {
     "model": "trained model, float weights",
     "bundle": "**this bundle, as it runs on a device**",
     "hybrid": "**this bundle, joined with keywords**",
+    "reranked": "**the first 50 of BM25, reordered by this bundle as it runs on a device**",
 }
 
 
@@ -47,6 +49,8 @@ def figure(metric: Metric) -> str:
 
 def _what(manifest: Manifest) -> str:
     frontend = manifest.frontend
+    if isinstance(frontend, PairSettings):
+        return _titled(manifest, reranker_card.what(manifest, frontend))
     prefixes = (
         f" Its first {' or '.join(map(str, sorted(manifest.dims)))} components also work on their own."
         if manifest.dims
@@ -78,6 +82,10 @@ def _what(manifest: Manifest) -> str:
             f"A text encoder for search: it puts a query near the documents that answer it. {towers.capitalize()}, "
             f"{shape} Queries are cut to {frontend.max_query_tokens} tokens, documents to {frontend.max_document_tokens}."
         )
+    return _titled(manifest, what)
+
+
+def _titled(manifest: Manifest, what: str) -> str:
     return (
         f"# {_plain(manifest.name)}\n\n{what} Made with nearfar on {manifest.created.date().isoformat()}; it runs on "
         "onnxruntime, without network and without torch."
@@ -85,6 +93,8 @@ def _what(manifest: Manifest) -> str:
 
 
 def _use(manifest: Manifest) -> str:
+    if isinstance(manifest.frontend, PairSettings):
+        return reranker_card.use(manifest)
     rows = f"The rows of `embed` are float32, {manifest.dim} components, unit length."
     if isinstance(manifest.frontend, ImageSettings):
         classify = (
@@ -164,6 +174,8 @@ def _limits(manifest: Manifest) -> str:
 - What is alike is what the views of the recipe left unchanged: an encoder trained to overlook colour cannot search by it.
 - A cosine orders the pictures near one picture; it is no probability, and no proof that two show the same thing or person.
 - It repeats the leanings of its training data. Do not use it alone to decide about people."""
+    if isinstance(manifest.frontend, PairSettings):
+        return reranker_card.limits(manifest, manifest.frontend)
     return f"""## Limits and intended use
 
 - Meant for ranking texts like those it was trained on. On another subject or language, measure first.

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.frontend.settings import ImageSettings, TextSettings
+from nearfar.bundle.manifest import Head, Manifest
+from nearfar.frontend.settings import ImageSettings, PairSettings, TextSettings
 
 
 def describe(bundle: Bundle) -> list[tuple[str, str]]:
     """Return what a person wants to know about `bundle`, as (key, value) rows in reading order; figures apart."""
     manifest = bundle.manifest
     provenance, frontend = manifest.provenance, manifest.frontend
-    graphs = {side: tower.graph for side, tower in manifest.towers.items()}
-    towers = (
-        f"shared ({graphs['query']})"
-        if len(set(graphs.values())) == 1
-        else ", ".join(f"{s}: {g}" for s, g in graphs.items())
-    )
     rows = [
         ("name", manifest.name),
         ("path", str(bundle.path)),
@@ -23,13 +18,13 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
         ("created", manifest.created.isoformat()),
         ("digest", bundle.digest),
         ("size", f"{bundle.size_bytes:,} bytes in {len(bundle.sums) + 1} files"),
-        ("dimensions", ", ".join(str(dim) for dim in (manifest.dim, *sorted(manifest.dims, reverse=True)))),
-        ("similarity", manifest.similarity),
-        ("towers", towers),
+        *_graphs(manifest),
         *_frontend(frontend),
     ]
     if manifest.classes:
         rows.append(("labels", ", ".join(manifest.classes)))
+    if manifest.head is not None:
+        rows += _head(manifest.head)
     if manifest.fusion is not None:
         terms = " + ".join(
             f"{weight:.4g} {name}"
@@ -56,7 +51,42 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
     return rows
 
 
-def _frontend(frontend: TextSettings | ImageSettings) -> list[tuple[str, str]]:
+def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
+    if manifest.scorer is not None:
+        scale = "a share from 0 to 1" if manifest.scorer.scale == "logit" else "free, orders the passages of one query"
+        return [("scorer", manifest.scorer.graph), ("scale", scale)]
+    graphs = {side: tower.graph for side, tower in manifest.towers.items()}
+    towers = (
+        f"shared ({graphs['query']})"
+        if len(set(graphs.values())) == 1
+        else ", ".join(f"{s}: {g}" for s, g in graphs.items())
+    )
+    return [
+        ("dimensions", ", ".join(str(dim) for dim in (manifest.dim, *sorted(manifest.dims, reverse=True)))),
+        ("similarity", manifest.similarity),
+        ("towers", towers),
+    ]
+
+
+def _head(head: Head) -> list[tuple[str, str]]:
+    accuracy = ", ".join(f"{kind} {share:.3f}" for kind, share in head.accuracy.items())
+    rows = [
+        ("classifier", f"{head.kind}, {len(head.labels):,} labels from {head.examples:,} examples"),
+        ("classifier labels", ", ".join(head.labels)),
+    ]
+    if accuracy:
+        rows.append(("cross-validated", f"{accuracy} (share right)"))
+    if head.threshold:
+        rows.append(("abstains below", f"{head.threshold:.3f}"))
+    return rows
+
+
+def _frontend(frontend: TextSettings | ImageSettings | PairSettings) -> list[tuple[str, str]]:
+    if isinstance(frontend, PairSettings):
+        return [
+            ("longest query", f"{frontend.max_query_tokens} tokens"),
+            ("longest pair", f"{frontend.max_tokens} tokens"),
+        ]
     if isinstance(frontend, ImageSettings):
         fitted = "central square" if frontend.fit == "crop" else "squashed to a square"
         return [("pixels", f"{frontend.size} x {frontend.size}, {frontend.channels} channels, {fitted}")]

@@ -22,7 +22,7 @@ from pydantic_core import from_json
 
 from nearfar.embedder import Side
 from nearfar.errors import BundleError
-from nearfar.frontend.settings import ImageSettings, TextSettings
+from nearfar.frontend.settings import ImageSettings, PairSettings, TextSettings
 
 FORMAT: Final = 1
 """The manifest format that this version reads and writes."""
@@ -48,6 +48,17 @@ class Tower(_Part):
     `scores`, float32 (n, classes), one logit a class."""
 
 
+class Scorer(_Part):
+    """What reads a query and a passage together and says how well they fit (a cross-encoder)."""
+
+    graph: FileName
+    """The ONNX file. Inputs `ids`, `mask` and, where the frontend says so, `types`, all int64 (n, L); output `score`, float32
+    (n,), higher is better."""
+    scale: Literal["logit", "free"] = "logit"
+    """`logit`: trained with binary cross-entropy, so that the sigmoid of a score is a share from 0 to 1, which can be held
+    against a threshold. `free`: scores order the passages of a query, and mean nothing else."""
+
+
 class Metric(_Part):
     """One measured figure with its 95 % interval, if one was computed."""
 
@@ -70,6 +81,44 @@ class Fusion(_Part):
             raise ValueError(
                 f"{len(self.features)} features but {len(self.weights)} weights: there must be one weight a feature"
             )
+        return self
+
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Head(_Part):
+    """A linear classifier over the embeddings, learned from a few labels."""
+
+    kind: Literal["prototypes", "logistic"]
+    """`prototypes`: the mean of each label's unit vectors; `logistic`: multinomial logistic regression."""
+    weights: FileName
+    """A .npy file, float32 (labels, dim + 1), the bias in the last column: logits are `vectors @ w[:, :-1].T + w[:, -1]`."""
+    labels: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2)
+    """What the rows of the weights stand for."""
+    examples: PositiveInt
+    """How many labelled items it was learned from."""
+    threshold: Share = 0.0
+    """The head abstains where its most likely label is less likely than this."""
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """What the logits were divided by, so that the likelihoods are those seen on held-out folds; the weights have it in them."""
+    penalty: Finite | None = None
+    """Of a logistic head: the weight of half the squared norm."""
+    accuracy: dict[str, Share] = {}
+    """Kind of head -> share of held-out labelled items that it got right in cross-validation."""
+    target_precision: Share | None = None
+    """What the threshold was chosen for."""
+    unknown: Share = 0.0
+    """The share of items of none of the labels that was reckoned with when it was chosen."""
+    precision: Share | None = None
+    """Share of the answers that are right, as estimated when the threshold was chosen."""
+    coverage: Share | None = None
+    """Share of held-out labelled items that are answered, likewise."""
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels must differ from each other")
         return self
 
 
@@ -103,10 +152,13 @@ def _kind_of_frontend(value: Any) -> Any:
 
 
 Frontend = Annotated[
-    Annotated[TextSettings, Tag("text")] | Annotated[ImageSettings, Tag("image")], Discriminator(_kind_of_frontend)
+    Annotated[TextSettings, Tag("text")]
+    | Annotated[ImageSettings, Tag("image")]
+    | Annotated[PairSettings, Tag("text-pair")],
+    Discriminator(_kind_of_frontend),
 ]
 
-_KINDS = {"text": "text-dual-encoder", "image": "image-encoder"}
+_KINDS = {"text": "text-dual-encoder", "image": "image-encoder", "text-pair": "text-cross-encoder"}
 """Kind of the frontend -> kind of the bundle."""
 
 
@@ -122,11 +174,13 @@ class Manifest(_Part):
     format: Literal[1] = FORMAT
     created: AwareDatetime = Field(default_factory=_creation_time)
     name: str = Field(min_length=1, max_length=200)
-    kind: Literal["text-dual-encoder", "image-encoder"] = "text-dual-encoder"
-    towers: dict[Side, Tower]
-    """`query` and `document`; both may name the same graph, and in an image encoder do."""
-    dim: PositiveInt
-    """Components of an embedding."""
+    kind: Literal["text-dual-encoder", "image-encoder", "text-cross-encoder"] = "text-dual-encoder"
+    towers: dict[Side, Tower] = {}
+    """`query` and `document`; both may name the same graph, and in an image encoder do. A cross-encoder has none."""
+    scorer: Scorer | None = None
+    """Of a cross-encoder."""
+    dim: Annotated[int, Field(ge=0)] = 0
+    """Components of an embedding; 0 where nothing is embedded."""
     dims: tuple[PositiveInt, ...] = ()
     """Shorter prefixes that were trained to work on their own (Matryoshka)."""
     similarity: Literal["cosine"] = "cosine"
@@ -134,24 +188,42 @@ class Manifest(_Part):
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """The label of each of the graph's `scores`, in their order; none without a classifier."""
     fusion: Fusion | None = None
+    head: Head | None = None
+    """A classifier beside the graph; where there is one it is what classifies, also where the graph has `classes`."""
     provenance: Provenance
     metrics: dict[str, dict[str, Metric]] = {}
     """What was measured -> figure -> value: `bm25`, `untrained`, `model` and `bundle` lie beside each other."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if set(self.towers) != {"query", "document"}:
-            raise ValueError(f"towers must be query and document, not {', '.join(sorted(self.towers)) or 'none'}")
         if self.kind != _KINDS[self.frontend.kind]:
             raise ValueError(
                 f"kind is {self.kind}, but with a frontend of kind {self.frontend.kind} it must be {_KINDS[self.frontend.kind]}"
             )
+        if self.kind == "text-cross-encoder":
+            return self._scores_pairs()
+        if self.scorer is not None:
+            raise ValueError(f"scorer is of a text-cross-encoder, but kind is {self.kind}")
+        if self.dim < 1:
+            raise ValueError("dim must be the number of components of an embedding, 1 or more")
+        if set(self.towers) != {"query", "document"}:
+            raise ValueError(f"towers must be query and document, not {', '.join(sorted(self.towers)) or 'none'}")
         if self.kind == "image-encoder" and len({tower.graph for tower in self.towers.values()}) > 1:
             raise ValueError("towers of an image encoder must name the same graph")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("classes must differ from each other")
         if any(prefix >= self.dim for prefix in self.dims):
             raise ValueError(f"dims are prefixes of an embedding: all must be below dim ({self.dim})")
+        return self
+
+    def _scores_pairs(self) -> Self:
+        """A cross-encoder has a scorer and nothing of what embeds."""
+        if self.scorer is None:
+            raise ValueError("scorer is missing, which a text-cross-encoder must name")
+        if self.towers or self.dim or self.dims or self.classes or self.fusion or self.head:
+            raise ValueError(
+                "towers, dim, dims, classes, fusion and head are of encoders; a text-cross-encoder has none"
+            )
         return self
 
     def to_bytes(self) -> bytes:
@@ -161,7 +233,9 @@ class Manifest(_Part):
     @property
     def file_names(self) -> set[str]:
         """The files that the manifest needs beside itself."""
-        return {tower.graph for tower in self.towers.values()} | set(self.frontend.files)
+        graphs = {tower.graph for tower in self.towers.values()} | ({self.scorer.graph} if self.scorer else set())
+        head = {self.head.weights} if self.head else set()
+        return graphs | set(self.frontend.files) | head
 
 
 def read_manifest(content: bytes, where: str) -> Manifest:

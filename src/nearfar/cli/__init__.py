@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from nearfar import __version__
-from nearfar.cli import demo, pictures, recipe, search, train
+from nearfar.cli import classify, cluster, dedupe, demo, keys, pictures, push, recipe, reranker, retrieve, search, train
 from nearfar.errors import InterruptedRunError, NearfarError
 
 app = typer.Typer(
@@ -27,7 +27,15 @@ app.command()(pictures.finetune)
 app.command()(pictures.views)
 app.command()(search.inspect)
 app.command()(search.index)
+app.command()(search.watch)
 app.command("search")(search.search)
+app.command()(retrieve.retrieve)
+app.command()(push.push)
+app.command()(dedupe.dedupe)
+app.command()(cluster.cluster)
+app.add_typer(classify.app, name="classify")
+app.command()(reranker.reranker)
+app.add_typer(keys.app, name="key")
 app.add_typer(recipe.app, name="recipe")
 
 

@@ -9,13 +9,14 @@ if TYPE_CHECKING:
     from nearfar.edge.build import BuildReport
     from nearfar.edge.encoder import Encoder
     from nearfar.edge.fusion import FEATURES, fit_fusion, fuse
-    from nearfar.edge.search import Hit, Mode, SearchIndex
+    from nearfar.edge.hit import Hit
+    from nearfar.edge.search import Mode, SearchIndex
 
 _HOMES = {
     "BuildReport": "build",
     "Encoder": "encoder",
     "FEATURES": "fusion",
-    "Hit": "search",
+    "Hit": "hit",
     "Mode": "search",
     "SearchIndex": "search",
     "fit_fusion": "fusion",

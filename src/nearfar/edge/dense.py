@@ -1,126 +1,197 @@
-"""Nearest documents by embedding: a graph over most rows, an exact scan over the rest.
+"""Nearest passages by embedding: candidates by a derived file, scores by the store's own codes.
 
-The graph is only ever a shortcut. Rows after the last one it covers are scanned, rows that are gone are masked, and when
-its file is missing, damaged or another one's, every row is scanned: slower, never wrong.
+The derived file (signs, or a graph) is only ever a shortcut. Rows after the last one it covers are compared one by one,
+rows that are gone are masked, and when the file is missing, damaged or another one's, every row is compared: slower,
+never wrong. What a file gets wrong can cost a candidate, and never changes a score.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.edge.store.graph_record import GraphRecord
-from nearfar.edge.store.reader import Codes, StoreReader
+from nearfar.edge.store.codes import Codes
+from nearfar.edge.store.derived import check_size, content_of
+from nearfar.edge.store.derived_record import DerivedRecord
+from nearfar.edge.store.reader import StoreReader
 from nearfar.errors import StoreError
 from nearfar.index.hnsw import HnswIndex
-from nearfar.index.quantise import int8_scores
+from nearfar.index.signs import SignIndex
+
+if TYPE_CHECKING:
+    from nearfar.edge.keys import Key
 
 _log = logging.getLogger(__name__)
 
-# The graph compares 8-bit codes of its own; a few more than asked for are compared again by the store's.
-_MARGIN = 16
-_SCAN_SHARE = 4
-
 Rows = npt.NDArray[np.int64]
+Found = tuple[Rows, npt.NDArray[np.float32]]
+
+_MARGIN = 16
+"""A graph compares 8-bit codes of its own; so many more than asked for are compared again by the store's."""
+_SCAN_SHARE = 4
+_FEW_ALLOWED = 4096
+"""Up to so many allowed passages are compared one by one, which is as fast as walking a graph that holds others too."""
+_MOST_EF = 4096
+_BLOCK = 16_384
+
+
+class Effort(NamedTuple):
+    """How much is looked at to find neighbours; more is slower and finds more. docs/search.md says what the defaults do.
+
+    Attributes:
+        considered: of a scan, passages taken by the bits in which they differ; at least four times k.
+        rescored: of these, passages that are compared exactly; at least three halves of k.
+        ef: of a graph, candidates kept while walking it; at least k and a few.
+    """
+
+    considered: int = 400
+    rescored: int = 100
+    ef: int = 96
 
 
 class DenseSearch:
     """Follows one store; call `refresh` inside a snapshot before `search`."""
 
-    def __init__(self, reader: StoreReader) -> None:
+    def __init__(self, reader: StoreReader, *, key: Key | None = None, effort: Effort | None = None) -> None:
         """Search the vectors that `reader` reads; nothing is loaded yet."""
         self._reader = reader
+        self._effort = effort or Effort()
+        self._key = key.subkey("derived") if key else None
         self._generation = -1
-        self._record: GraphRecord | None = None
-        self._graph: HnswIndex | None = None
+        self._record: DerivedRecord | None = None
+        self._base: SignIndex | HnswIndex | None = None
         self._removed: Rows = np.empty(0, dtype=np.int64)
-        self._tail: Codes = _no_codes(reader.dim)
+        self._tail = Codes.none(reader.dim)
         self.total = 0
+        """Number of passages."""
 
     def refresh(self) -> None:
         """Catch up with what a writer has done since the last call."""
         generation = self._reader.generation()
         if generation == self._generation:
             return
-        record = self._reader.graph()
+        record = self._reader.derived("signs") or self._reader.derived("graph")
         if record != self._record or self._generation < 0:
-            self._record, self._graph = record, self._open(record)
-            self._tail = _no_codes(self._reader.dim)
-        covered = self._record.last_rowid if self._record and self._graph else 0
+            self._record, self._base = record, self._open(record)
+            self._tail = Codes.none(self._reader.dim)
+        covered = self._record.last_row if self._record and self._base else 0
         self._removed = self._reader.removed() if covered else np.empty(0, dtype=np.int64)
-        rows = self._tail[0]
+        rows = self._tail.rows
         last = int(rows[-1]) if len(rows) else covered
         # Rows are only ever added after the last one, so the count tells whether any known row is gone.
         if self._reader.count_between(covered, last) != len(rows):
-            self._tail, last = _no_codes(self._reader.dim), covered
-        self._tail = _joined(self._tail, self._reader.codes_after(last))
-        self.total = self._reader.count()
+            self._tail, last = Codes.none(self._reader.dim), covered
+        self._tail = self._tail.and_then(self._reader.codes_after(last))
+        self.total = self._reader.passages()
         self._generation = generation
 
-    def search(self, query: npt.NDArray[np.float32], k: int) -> tuple[Rows, npt.NDArray[np.float32]]:
-        """The k nearest documents.
+    @property
+    def engine(self) -> str:
+        """What finds candidates: `exact`, `scan` or `hnsw`."""
+        if self._base is None:
+            return "exact"
+        return "scan" if isinstance(self._base, SignIndex) else "hnsw"
+
+    def search(self, query: npt.NDArray[np.float32], k: int, allowed: Rows | None = None) -> Found:
+        """The k nearest passages.
 
         Args:
             query: float32 (d,).
             k: how many; more than there are gives all.
+            allowed: rows that may be found, ascending; all by default.
 
         Returns:
             Rows int64 (r,), nearest first, and cosines float32 (r,) by the store's codes; r is at most k. Equal cosines
             are ordered by row.
         """
-        k = min(k, self.total)
-        graph = self._graph
-        if graph is not None and k * _SCAN_SHARE >= len(graph):
-            # Walking a graph to collect much of it is slower than a scan, and may miss corners of it.
-            return _best(query, self._reader.codes_after(0), k)
-        if graph is None:
-            return _best(query, self._tail, k)
-        _, found = graph.search(query[None], k + _MARGIN, without=self._removed)
-        rows = found[0][found[0] >= 0]
-        tail_rows, _ = _best(query, self._tail, k)
-        return _best(query, self._reader.codes_of([*rows.tolist(), *tail_rows.tolist()]), k)
+        there = self.total if allowed is None else len(allowed)
+        k = min(k, there)
+        if k == 0:
+            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+        tail = self._tail if allowed is None else self._tail.among(allowed)
+        if self._base is None:
+            return _best(query, [tail], k)
+        # To collect much of a store, or the little that is allowed, comparing all of it is faster, and misses nothing.
+        if allowed is not None and there <= max(_FEW_ALLOWED, k * _SCAN_SHARE):
+            return _best(query, self._of_rows(allowed), k)
+        if allowed is None and k * _SCAN_SHARE >= there:
+            return _best(query, self._all(), k)
+        near = self._near(query, k, allowed)
+        if near is None:
+            return _best(query, self._of_rows(allowed) if allowed is not None else self._all(), k)
+        return _best(query, [self._reader.codes_of(near.tolist()), tail], k)
+
+    def _near(self, query: npt.NDArray[np.float32], k: int, allowed: Rows | None) -> Rows | None:
+        """The candidates of the derived file; None where it finds fewer than there are."""
+        if isinstance(self._base, SignIndex):
+            considered, rescored = max(self._effort.considered, 4 * k), max(self._effort.rescored, k * 3 // 2)
+            return self._base.search(query, rescored, considered=considered, allowed=allowed, without=self._removed)
+        assert self._base is not None
+        assert self._record is not None
+        wanted, ef = k + _MARGIN, max(self._effort.ef, k + _MARGIN)
+        if allowed is not None:
+            ef = min(_MOST_EF, ef * self.total // len(allowed))
+        _, found = self._base.search(query[None], wanted, ef=ef, allowed=allowed, without=self._removed)
+        rows: Rows = found[0][found[0] >= 0]
+        if allowed is not None and len(rows) < min(wanted, int(np.count_nonzero(allowed <= self._record.last_row))):
+            return None
+        return rows
 
     def cosines(self, query: npt.NDArray[np.float32], rows: Sequence[int]) -> npt.NDArray[np.float32]:
         """The cosines of rows that are there, float32 (r,) in their order."""
-        _, codes, scales = self._reader.codes_of(rows)
-        return int8_scores(query, codes, scales)
+        return self._reader.codes_of(rows).scores(query)
 
-    def _open(self, record: GraphRecord | None) -> HnswIndex | None:
+    def _all(self) -> Iterator[Codes]:
+        last = 0
+        while len((codes := self._reader.codes_after(last, _BLOCK)).rows):
+            yield codes
+            last = int(codes.rows[-1])
+
+    def _of_rows(self, rows: Rows) -> Iterator[Codes]:
+        for start in range(0, len(rows), _BLOCK):
+            yield self._reader.codes_of(rows[start : start + _BLOCK].tolist())
+
+    def _open(self, record: DerivedRecord | None) -> SignIndex | HnswIndex | None:
         if record is None:
             return None
         try:
-            graph = HnswIndex.open(self._reader.directory / record.file, sha256=record.sha256)
+            base = open_vectors(self._reader.directory, record, self._key)
         except StoreError as error:
-            _log.warning("%s. Every vector is compared instead, which is slower; index again to mend it", error)
+            _log.warning(
+                "%s. Every vector is compared instead, which is slower; index again, or run nearfar doctor, to mend it",
+                error,
+            )
             return None
-        return graph if graph.dim == self._reader.dim else None
+        return base if base.dim == self._reader.dim else None
 
 
-def _best(query: npt.NDArray[np.float32], codes: Codes, k: int) -> tuple[Rows, npt.NDArray[np.float32]]:
-    rows, values, scales = codes
-    scores = int8_scores(query, values, scales)
-    if k < len(rows):
-        border = np.partition(scores, len(rows) - k)[len(rows) - k]
-        kept = np.flatnonzero(scores >= border)
-        rows, scores = rows[kept], scores[kept]
+def open_vectors(directory: Path, record: DerivedRecord, key: bytes | None) -> SignIndex | HnswIndex:
+    """Open the derived file that finds vectors.
+
+    Raises:
+        StoreError: it is missing, cut off or damaged.
+    """
+    path = directory / record.file
+    if record.kind == "signs":
+        return SignIndex.read(content_of(directory, record, key), str(path))
+    if key is not None:
+        return HnswIndex.read(content_of(directory, record, key), str(path))
+    return HnswIndex.open(check_size(directory, record))
+
+
+def _best(query: npt.NDArray[np.float32], blocks: Iterable[Codes], k: int) -> Found:
+    rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+    for block in blocks:
+        found = block.scores(query)
+        rows, scores = np.concatenate([rows, block.rows]), np.concatenate([scores, found])
+        if k < len(rows):
+            border = np.partition(scores, len(rows) - k)[len(rows) - k]
+            kept = np.flatnonzero(scores >= border)
+            rows, scores = rows[kept], scores[kept]
     order = np.lexsort((rows, -scores))[:k]
     return rows[order], scores[order]
-
-
-def _no_codes(dim: int) -> Codes:
-    return np.empty(0, dtype=np.int64), np.empty((0, dim), dtype=np.int8), np.empty(0, dtype=np.float32)
-
-
-def _joined(first: Codes, second: Codes) -> Codes:
-    if not len(first[0]):
-        return second
-    if not len(second[0]):
-        return first
-    return (
-        np.concatenate([first[0], second[0]]),
-        np.concatenate([first[1], second[1]]),
-        np.concatenate([first[2], second[2]]),
-    )

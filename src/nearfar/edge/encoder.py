@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from nearfar.bundle.bundle import Bundle
+from nearfar.edge.bundle_graph import BundleGraph
 from nearfar.embedder import Item, Side
 from nearfar.errors import BundleError, DataError
-from nearfar.frontend.frontend import Feed, Frontend, open_frontend
+from nearfar.frontend.frontend import Frontend, open_frontend
+from nearfar.frontend.settings import PairSettings
 
 _EMBEDDING, _SCORES = "embedding", "scores"
-
-# A tensor whose data lies outside the graph names its file under the key "location". In protobuf that key is the bytes
-# of its length (8, also as an overlong varint) and of the word, whatever stands around them; eleven chance bytes of
-# weights that read the same are not to be expected.
-_EXTERNAL_DATA = re.compile(rb"(?:\x08|\x88\x80*\x00)location")
 
 Vectors = npt.NDArray[np.float32]
 
@@ -37,8 +32,11 @@ class Encoder:
     def __init__(self, bundle: Bundle, *, threads: int = 1, dim: int | None = None) -> None:
         """Load the graphs of `bundle`; see `open`."""
         manifest = bundle.manifest
-        if threads < 1:
-            raise DataError(f"threads is {threads}: give 1 or more")
+        if isinstance(manifest.frontend, PairSettings):
+            raise BundleError(
+                f"{bundle.path}: this bundle is a reranker, which scores pairs and embeds nothing: "
+                "open it with Reranker.open, and give a bundle that embeds here"
+            )
         allowed = sorted({manifest.dim, *manifest.dims})
         if dim is not None and dim not in allowed:
             raise BundleError(
@@ -50,13 +48,21 @@ class Encoder:
             self._frontend = open_frontend(manifest.frontend, bundle.read, bundle.path)
         except DataError as error:
             raise BundleError(f"{error} (in a bundle: export it again)") from error
-        sessions: dict[str, onnxruntime.InferenceSession] = {}
-        self._sessions: dict[Side, tuple[str, onnxruntime.InferenceSession]] = {}
+        graphs: dict[str, BundleGraph] = {}
+        self._graphs: dict[Side, BundleGraph] = {}
         for side, tower in manifest.towers.items():
-            if tower.graph not in sessions:
+            if tower.graph not in graphs:
                 scores = bool(manifest.classes) and tower == manifest.towers["document"]
-                sessions[tower.graph] = _open_graph(bundle, tower.graph, threads, self._frontend, scores=scores)
-            self._sessions[side] = (tower.graph, sessions[tower.graph])
+                graphs[tower.graph] = BundleGraph(
+                    bundle,
+                    tower.graph,
+                    takes=self._frontend.inputs,
+                    contract=self._frontend.contract,
+                    gives={_EMBEDDING: ("n", "d"), **({_SCORES: ("n", "classes")} if scores else {})},
+                    unit=self._frontend.unit,
+                    threads=threads,
+                )
+            self._graphs[side] = graphs[tower.graph]
         self._tried: set[Side] = set()
         self._try_out("query")
 
@@ -158,31 +164,7 @@ class Encoder:
         """Yield positions in `items`, and for them one output (n, width) of a tower."""
         self._try_out(side)
         for positions, feed in self._frontend.feeds(items, side, batch_size):
-            yield positions, self._run(side, feed, output, width)
-
-    def _run(self, side: Side, feed: Feed, output: str, width: int) -> Vectors:
-        """Run a tower on one batch and check what comes out."""
-        graph, session = self._sessions[side]
-        where = self._bundle.path / graph
-        shape = next(iter(feed.values())).shape
-        try:
-            (rows,) = session.run([output], feed)
-        except Exception as error:  # onnxruntime raises its own classes, made at run time
-            size = " x ".join(map(str, shape))
-            raise BundleError(
-                f"{where}: the graph failed on a batch of {size} {self._frontend.unit} ({_short(error)}): export the bundle again"
-            ) from error
-        expected = (shape[0], width)
-        if rows.shape != expected:
-            raise BundleError(
-                f"{where}: gave {output} of shape {rows.shape} where the manifest promises {expected}: export the bundle again"
-            )
-        if not np.isfinite(rows).all():
-            raise BundleError(
-                f"{where}: gave {output} values that are not finite numbers: the model is broken, train it again"
-            )
-        vectors: Vectors = rows
-        return vectors
+            yield positions, self._graphs[side].run(feed, output, width)
 
     def _try_out(self, side: Side) -> None:
         """Meet what does not fit (vocabulary, length, dimension, norm) before the first item goes through a tower.
@@ -192,71 +174,14 @@ class Encoder:
         if side in self._tried:
             return
         manifest, feed = self._bundle.manifest, self._frontend.trials(side)
-        graph, _ = self._sessions[side]
-        norms = np.linalg.norm(self._run(side, feed, _EMBEDDING, manifest.dim), axis=1)
+        graph = self._graphs[side]
+        norms = np.linalg.norm(graph.run(feed, _EMBEDDING, manifest.dim), axis=1)
         if np.abs(norms - 1).max() > 1e-2:
             raise BundleError(
-                f"{self._bundle.path / graph}: gave rows of length {norms[0]:.3g}, but cosine bundles give unit rows: "
+                f"{graph.path}: gave rows of length {norms[0]:.3g}, but cosine bundles give unit rows: "
                 "export the bundle again"
             )
-        if self.classes and graph == manifest.towers["document"].graph:
-            self._run(side, feed, _SCORES, len(self.classes))
-        alike = not self._frontend.sides_differ and len({graph for graph, _ in self._sessions.values()}) == 1
+        if self.classes and graph is self._graphs["document"]:
+            graph.run(feed, _SCORES, len(self.classes))
+        alike = not self._frontend.sides_differ and self._graphs["query"] is self._graphs["document"]
         self._tried |= {"query", "document"} if alike else {side}
-
-
-def _open_graph(
-    bundle: Bundle, name: str, threads: int, frontend: Frontend, *, scores: bool
-) -> onnxruntime.InferenceSession:
-    """Load one graph from verified bytes, so that nothing outside them is read."""
-    where = bundle.path / name
-    content = bundle.read(name)
-    if not content:
-        raise BundleError(f"{where}: is empty: export the bundle again")
-    if _EXTERNAL_DATA.search(content):
-        raise BundleError(
-            f"{where}: refers to data in other files, which a bundle must not: "
-            "save the graph with its weights inside (onnx.save_model(..., save_as_external_data=False))"
-        )
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # a phone's battery before microseconds
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # or four bytes would choose another reader
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises its own classes, made at run time
-        raise BundleError(
-            f"{where}: not an ONNX graph that this onnxruntime can run ({_short(error)}): export the bundle again"
-        ) from error
-    inputs = {node.name: node for node in session.get_inputs()}
-    outputs = {node.name: node for node in session.get_outputs()}
-    found = f"it has inputs {_signature(inputs)} and outputs {_signature(outputs)}"
-    wanted = frontend.inputs
-    fits = inputs.keys() == wanted.keys() and all(
-        _is(node, wanted[key].element, wanted[key].rank) for key, node in inputs.items()
-    )
-    gives = {_EMBEDDING: "float32 (n, d)", **({_SCORES: "float32 (n, classes)"} if scores else {})}
-    if not fits or not all(key in outputs and _is(outputs[key], "tensor(float)", 2) for key in gives):
-        promised = " and ".join(f"{key}, {kind}" for key, kind in gives.items())
-        raise BundleError(
-            f"{where}: a tower takes {frontend.contract}, and gives {promised}, but {found}: export the bundle again"
-        )
-    return session
-
-
-def _is(node: Any, kind: str, rank: int) -> bool:
-    """Whether an input or output is of `kind` and `rank`; a graph may leave the rank of an output open."""
-    return node.type == kind and len(node.shape or [None] * rank) == rank
-
-
-def _signature(nodes: dict[str, Any]) -> str:
-    return ", ".join(f"{node.name}: {node.type} {node.shape}" for node in nodes.values()) or "none"
-
-
-def _short(error: Exception) -> str:
-    """Return the first line of an error of onnxruntime, which may go on for pages."""
-    lines = str(error).splitlines() or [type(error).__name__]
-    return lines[0][:300]

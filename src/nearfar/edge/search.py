@@ -3,56 +3,60 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.dense import DenseSearch
+from nearfar.edge.distinct import Distinct, distinct
+from nearfar.edge.diversity import mmr
 from nearfar.edge.fusion import NEUTRAL, check_fusion, fuse
+from nearfar.edge.hit import Hit
 from nearfar.edge.snippet import snippet
-from nearfar.edge.store.keyword import MAX_TERMS, KeywordSearch, Term, distinct_words
-from nearfar.edge.store.reader import StoreReader
+from nearfar.edge.store.keyword import MAX_TERMS, Term, distinct_words
+from nearfar.edge.store.reader import StoredPassage, StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
+from nearfar.edge.view import StoreView
 from nearfar.errors import BundleError, DataError, StoreError
 
 if TYPE_CHECKING:
     from nearfar.edge.build import BuildReport, Progress
+    from nearfar.edge.derive import Engine
+    from nearfar.edge.edit import IndexEditor
     from nearfar.edge.encoder import Encoder
-    from nearfar.sources.document import Document
+    from nearfar.edge.keys import Ask
+    from nearfar.edge.reranker import Reranker
+    from nearfar.edge.retrieve import Retrieved
+    from nearfar.sources.cut import Cutting
+    from nearfar.sources.document import Document, Unchanged
 
 Mode = Literal["hybrid", "dense", "keyword"]
 CANDIDATES = 100
-"""How many documents each side, embedding and keywords, hands to the fusion."""
+"""How many passages each side, embedding and keywords, hands to the fusion."""
+RERANK_DEPTH = 50
+"""How many passages a cross-encoder reads, unless the caller says otherwise."""
+DIVERSITY_POOL = 50
+"""From how many passages, at least, the diverse ones are chosen; five times k where that is more."""
 
 Features = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+Ranked = list[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """One document that was found.
+class _Question:
+    """One query, ready to be ranked: its text, its embedding, its words, and the mode."""
 
-    Attributes:
-        id: of the document.
-        title: of the document; may be empty.
-        text: the part of its text that shows why it was found, on one line.
-        location: where a person finds it.
-        score: larger is better. Cosine in mode `dense`, BM25 in `keyword`, the fused score in `hybrid`; scores of
-            different queries or modes do not compare, but for cosines.
-        rank: 1 for the best.
-    """
-
-    id: str
-    title: str
     text: str
-    location: str
-    score: float
-    rank: int
+    mode: Mode
+    vector: npt.NDArray[np.float32] | None
+    terms: Sequence[Term]
 
 
 class SearchIndex:
@@ -62,74 +66,84 @@ class SearchIndex:
     query at a time). The encoder is loaded by the first query that needs it.
     """
 
-    def __init__(self, path: Path, *, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, bundle: Bundle, threads: int = 1, ask: Ask | None = None) -> None:
         """Open the index in `path`; users call `SearchIndex.open`.
 
         Args:
             path: folder of the index.
             bundle: the bundle that it was built with.
             threads: of the encoder.
+            ask: gives the passphrase of an encrypted index.
         """
         self.path = path
         self.bundle = bundle
         self.report: BuildReport | None = None
         """What building did, where this index comes from `build`."""
         self._encoder: Encoder | None = None
+        self._rerankers: dict[Path, Reranker] = {}
         self._threads = threads
         self._lock = threading.Lock()
-        self._reader = StoreReader(path)
-        if self._reader.bundle_digest != bundle.digest:
-            self._reader.close()
-            raise StoreError(
-                f"{path}: the index was made with bundle {self._reader.bundle_digest[:16]}, but holds "
-                f"{bundle.digest[:16]}; build it again with --rebuild"
-            )
         self._fusion = bundle.manifest.fusion or NEUTRAL
         check_fusion(self._fusion)
-        self._dense = DenseSearch(self._reader)
-        self._keywords = KeywordSearch(self._reader.connection)
+        self._store = StoreView(path, ask=ask)
+        if self._store.reader.bundle_digest != bundle.digest:
+            self._store.close()
+            raise StoreError(
+                f"{path}: the index was made with bundle {self._store.reader.bundle_digest[:16]}, but holds "
+                f"{bundle.digest[:16]}; build it again with --rebuild"
+            )
 
     @classmethod
-    def open(cls, path: str | Path, *, threads: int = 1) -> Self:
+    def open(cls, path: str | Path, *, threads: int = 1, ask: Ask | None = None) -> Self:
         """Open an index for searching, also on a medium that cannot be written.
 
         Args:
             path: folder of the index.
             threads: processors that one query may use.
+            ask: gives the passphrase of an encrypted index; by default the terminal, or NEARFAR_PASSPHRASE.
 
         Raises:
             StoreError: there is no index, it is damaged, or it does not fit the bundle beside it.
             BundleError: the bundle in it is damaged.
+            KeyUnavailableError: it is encrypted, and its key cannot be had.
         """
         path = Path(path)
-        StoreReader(path).close()  # says what is missing before the bundle does
-        return cls(path, bundle=Bundle.open(path / BUNDLE_FOLDER), threads=threads)
+        StoreReader.check(path)  # says what is missing before the bundle does
+        return cls(path, bundle=Bundle.open(path / BUNDLE_FOLDER), threads=threads, ask=ask)
 
     @classmethod
     def build(
         cls,
         bundle: Bundle | str | Path,
-        documents: Iterable[Document],
+        documents: Iterable[Document | Unchanged],
         path: str | Path,
         *,
         rebuild: bool = False,
         dim: int | None = None,
+        cutting: Cutting | None = None,
+        engine: Engine | None = None,
+        encrypt: str | None = None,
+        ask: Ask | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Make an index of documents, or bring one up to date.
 
         Afterwards the index holds exactly `documents`: those with a known id and the same text are kept as they are,
-        those with another text are replaced, those that are no longer given are removed. Batches of 512 are stored
-        one by one; when the process is killed or the disk is full, what was stored can be searched, and the same call
-        goes on from there. Other processes may search meanwhile.
+        those with another text are replaced, those that are no longer given are removed. Batches of about 512 passages
+        are stored one by one; when the process is killed or the disk is full, what was stored can be searched, and the
+        same call goes on from there. Other processes may search meanwhile. `edit` changes single documents.
 
         Args:
             bundle: what embeds; a copy is kept in the index.
-            documents: all documents that the index shall hold; read once.
+            documents: all documents that the index shall hold; read once. One without an id has its content for one.
             path: folder of the index; new, empty, or an index.
             rebuild: throw away the index that is there, which another bundle may have made.
             dim: keep only so many components, one of the bundle's `dims`.
+            cutting: how documents are cut that nobody has cut yet.
+            engine: what finds vectors: `scan`, `hnsw`, or by their number `auto`; None keeps what the index has.
+            encrypt: of a new index, where its key is kept, as docs/encryption.md names the places; None does not encrypt.
+            ask: gives a passphrase; by default the terminal, or NEARFAR_PASSPHRASE.
             threads: all processors by default. One makes two builds equal to the last bit.
             progress: called with a stage (`documents`, `graph`) and the number of documents done.
 
@@ -143,100 +157,153 @@ class SearchIndex:
         """
         import os
 
-        from nearfar.edge.build import build_index
-        from nearfar.edge.encoder import Encoder
+        from nearfar.edge.build import build_index, opened_writer
+        from nearfar.edge.derive import check_engine
 
         path = Path(path)
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        if bundle.manifest.frontend.kind != "text":
-            raise BundleError(
-                f"{bundle.path}: this bundle embeds pictures, and an index is of texts: give the bundle of a text encoder, or embed "
-                "the pictures with nearfar.edge.Encoder and compare their vectors"
-            )
-        encoder = Encoder.open(bundle, threads=threads or os.cpu_count() or 1, dim=dim)
-        report = build_index(path, bundle, encoder, documents, rebuild=rebuild, threads=threads, progress=progress)
-        index = cls.open(path)
+        encoder = text_encoder(bundle, threads=threads or os.cpu_count() or 1, dim=dim)
+        if engine is not None:
+            check_engine(engine)
+        with opened_writer(path, bundle, encoder.dim, rebuild=rebuild, encrypt=encrypt, ask=ask) as writer:
+            if engine is not None:
+                writer.set_engine(engine)
+            report = build_index(writer, encoder, documents, cutting=cutting, threads=threads, progress=progress)
+        index = cls.open(path, ask=ask)
         index.report = report
         return index
 
+    @classmethod
+    def edit(cls, path: str | Path, *, ask: Ask | None = None, threads: int | None = None) -> IndexEditor:
+        """Add, replace and remove single documents of an index; see `IndexEditor`.
+
+        Raises:
+            StoreError: there is no index, it is damaged, or another process is writing it.
+        """
+        from nearfar.edge.edit import IndexEditor
+
+        return IndexEditor(Path(path), ask=ask, threads=threads)
+
     def __len__(self) -> int:
         """Number of documents."""
-        with self._lock, self._reader.snapshot():
-            return self._reader.count()
+        with self._lock, self._store.reader.snapshot():
+            return self._store.reader.documents()
+
+    @property
+    def passages(self) -> int:
+        """Number of passages: what is found."""
+        with self._lock, self._store.reader.snapshot():
+            return self._store.reader.passages()
 
     @property
     def dim(self) -> int:
         """Number of components that the index keeps."""
-        return self._reader.dim
+        return self._store.reader.dim
+
+    @property
+    def engine(self) -> str:
+        """What finds vectors now: `exact`, `scan` or `hnsw`."""
+        with self._lock, self._store.current():
+            return self._store.dense.engine
 
     @property
     def default_mode(self) -> Mode:
         """`hybrid` where the bundle has learned how to join the scores, else `dense`."""
         return "hybrid" if self.bundle.manifest.fusion else "dense"
 
-    def search(self, query: str, k: int = 10, mode: Mode | None = None) -> list[Hit]:
-        """Find the documents that answer a query.
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        mode: Mode | None = None,
+        *,
+        where: str | None = None,
+        min_score: float | None = None,
+        diversity: float | None = None,
+        distinct: Distinct = "text",
+        rerank: Reranker | str | Path | None = None,
+        rerank_depth: int = RERANK_DEPTH,
+    ) -> list[Hit]:
+        """Find the passages that answer a query.
 
         Args:
             query: any text that is not blank; nothing in it is an operator.
             k: how many to return at most.
             mode: `dense` ranks by the cosine of embeddings; `keyword` by BM25 over the query's words, and finds only
-                documents that hold one; `hybrid` joins the best of both by the bundle's learned weights, or by neutral
+                passages that hold one; `hybrid` joins the best of both by the bundle's learned weights, or by neutral
                 ones. None takes `default_mode`.
+            where: a condition on metadata such as `year >= 2020 and lang = 'en'`; see docs/rag.md. Exact: every hit
+                satisfies it, and as many are found as there are, up to k.
+            min_score: leave out what scores less, in the score that the hits have.
+            diversity: from 0 to 1, how much hits should differ from each other; see `diversity.mmr`.
+            distinct: `text` leaves out copies and overlaps of better hits, `document` all but the best hit of a
+                document, `none` nothing.
+            rerank: a cross-encoder, or the bundle of one, that reads the best passages and orders them anew.
+            rerank_depth: how many it reads; only they are returned.
 
         Returns:
-            At most k hits, best first.
+            At most k hits, best first; in the order chosen, where `diversity` is given.
 
         Raises:
-            DataError: the query is blank, k is below 1, or there is no such mode.
+            DataError: the query is blank, k is below 1, an argument makes no sense, or no document has the key of a
+                condition.
             StoreError: the index is damaged.
         """
-        query = _checked(query)
-        mode = mode or self.default_mode
-        if mode not in get_args(Mode):
-            raise DataError(f"there is no search mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
-        if k < 1:
-            raise DataError(f"k is how many documents to return, and must be at least 1, not {k}")
-        with self._lock:
-            vector = None if mode == "keyword" else self._embed(query)
-            with self._reader.snapshot():
-                if vector is not None:
-                    self._dense.refresh()
-                if vector is not None and mode == "dense":
-                    rows, cosines = self._dense.search(vector, k)
-                    best = list(zip(rows.tolist(), cosines.tolist(), strict=True))
-                    return self._hits(best, distinct_words(query)[:MAX_TERMS])
-                terms = self._keywords.terms(query)
-                if vector is None:
-                    total = self._reader.count()
-                    best = self._keywords.best(terms, total, min(k, total))
-                else:
-                    best = self._fused(vector, terms, k)
-                return self._hits(best, [t.stem if t.word.startswith(t.stem) else t.word for t in terms])
+        options = _Options(k, where, min_score, diversity, distinct, rerank_depth)
+        return self._search([query], mode, rerank, options)[0]
+
+    def search_many(
+        self,
+        queries: Sequence[str],
+        k: int = 10,
+        mode: Mode | None = None,
+        *,
+        where: str | None = None,
+        min_score: float | None = None,
+        diversity: float | None = None,
+        distinct: Distinct = "text",
+        rerank: Reranker | str | Path | None = None,
+        rerank_depth: int = RERANK_DEPTH,
+    ) -> list[list[Hit]]:
+        """Find the passages that answer each of several queries, in the same state of the index; see `search`.
+
+        The queries are embedded together, which is faster than one by one.
+        """
+        options = _Options(k, where, min_score, diversity, distinct, rerank_depth)
+        return self._search(queries, mode, rerank, options)
+
+    def retrieve(self, question: str, budget_tokens: int, **options: Any) -> Retrieved:
+        """The passages that answer a question, as sources for a language model; see `nearfar.edge.retrieve.retrieve`."""
+        from nearfar.edge.retrieve import retrieve
+
+        return retrieve(self, question, budget_tokens, **options)
+
+    def passages_of(self, id: str, first: int, last: int) -> list[StoredPassage]:
+        """The passages of a document from one number to another, both included, in order; none where there are none."""
+        with self._lock, self._store.reader.snapshot():
+            return self._store.reader.passages_of(id, first, last)
 
     def candidates(self, query: str, depth: int = CANDIDATES) -> tuple[list[str], Features]:
         """What the fusion chooses from, for `fit_fusion` to learn from.
 
         Args:
             query: as in `search`.
-            depth: how many documents each side gives.
+            depth: how many passages each side gives.
 
         Returns:
-            Ids of the c candidates and their features float32 (c, 3), columns as in `fusion.FEATURES`.
+            Ids of the documents of the c candidates and their features float32 (c, 3), columns as in `fusion.FEATURES`.
         """
         query = _checked(query)
         with self._lock:
-            vector = self._embed(query)
-            with self._reader.snapshot():
-                self._dense.refresh()
-                rows, features = self._joined(vector, self._keywords.terms(query), depth)
-                ids = self._reader.ids_of(rows)
+            vector = self._embed([query])[0]
+            with self._store.current():
+                rows, features = self._joined(vector, self._store.keywords.terms(query), depth, None)
+                ids = self._store.reader.ids_of(rows)
         return [ids[row] for row in rows], features
 
     def close(self) -> None:
         """Let go of the files."""
-        self._keywords.close()
-        self._reader.close()
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self
@@ -246,47 +313,204 @@ class SearchIndex:
     ) -> None:
         self.close()
 
-    def _embed(self, query: str) -> npt.NDArray[np.float32]:
-        if self._encoder is None:
-            from nearfar.edge.encoder import Encoder
+    def _search(
+        self, queries: Sequence[str], mode: Mode | None, rerank: Reranker | str | Path | None, options: _Options
+    ) -> list[list[Hit]]:
+        texts = [_checked(query) for query in queries]
+        mode = mode or self.default_mode
+        if mode not in get_args(Mode):
+            raise DataError(f"there is no search mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
+        options.check()
+        reranker = self._reranker(rerank)
+        with self._lock:
+            vectors = None if mode == "keyword" or not texts else self._embed(texts)
+            with self._store.current():
+                allowed = self._store.allowed(options.where) if options.where else None
+                found = []
+                for number, text in enumerate(texts):
+                    terms = self._store.keywords.terms(text) if mode != "dense" else ()
+                    question = _Question(text, mode, None if vectors is None else vectors[number], terms)
+                    found.append(self._answer(question, options, allowed, reranker))
+                return found
 
-            self._encoder = Encoder.open(self.bundle, threads=self._threads, dim=self._reader.dim)
-        vector: npt.NDArray[np.float32] = self._encoder.embed([query], side="query")[0]
-        return vector
+    def _answer(
+        self, question: _Question, options: _Options, allowed: Rows | None, reranker: Reranker | None
+    ) -> list[Hit]:
+        """The hits of one question, inside a snapshot."""
+        ranking = self._ranking(question, options.pool(reranked=reranker is not None), allowed)
+        chosen: list[tuple[StoredPassage, float]] = list(
+            islice(_told_once(ranking, options.distinct), options.taken(reranker))
+        )
+        if reranker is not None and chosen:
+            scores = reranker.scores(question.text, [_content(passage) for passage, _ in chosen])
+            order = np.argsort(-scores, kind="stable")
+            chosen = [(chosen[position][0], float(scores[position])) for position in order]
+        if options.min_score is not None:
+            chosen = [found for found in chosen if found[1] >= options.min_score]
+        if options.diversity is not None and chosen:
+            codes = self._store.reader.codes_of([passage.row for passage, _ in chosen])
+            order = mmr(np.array([score for _, score in chosen]), codes.vectors(), options.k, options.diversity)
+            chosen = [chosen[position] for position in order]
+        return _hits(chosen[: options.k], _shown(question))
 
-    def _fused(self, vector: npt.NDArray[np.float32], terms: Sequence[Term], k: int) -> list[tuple[int, float]]:
-        rows, features = self._joined(vector, terms, max(k, CANDIDATES))
+    def _ranking(self, question: _Question, pool: int, allowed: Rows | None) -> Iterator[tuple[StoredPassage, float]]:
+        """The passages of a question, best first, read when they are asked for; more are looked for when those run out."""
+        given = 0
+        while True:
+            ranked = self._ranked(question, pool, allowed)
+            while given < len(ranked):
+                part = ranked[given : given + max(10, pool // 4)]
+                passages = self._store.reader.passages_in([row for row, _ in part])
+                for row, score in part:
+                    given += 1
+                    yield passages[row], score
+            if len(ranked) < pool:
+                return
+            pool *= 4
+
+    def _ranked(self, question: _Question, k: int, allowed: Rows | None) -> Ranked:
+        store = self._store
+        if question.vector is None:
+            total = store.reader.passages()
+            return store.keywords.best(question.terms, total, min(k, total), allowed)
+        if question.mode == "dense":
+            rows, cosines = store.dense.search(question.vector, k, allowed)
+            return list(zip(rows.tolist(), cosines.tolist(), strict=True))
+        joined, features = self._joined(question.vector, question.terms, max(k, CANDIDATES), allowed)
         scores = fuse(features, self._fusion)
-        order = np.lexsort((np.array(rows), -scores))[:k]
-        return [(rows[position], float(scores[position])) for position in order]
+        order = np.lexsort((np.array(joined), -scores))[:k]
+        return [(joined[position], float(scores[position])) for position in order]
 
-    def _joined(self, vector: npt.NDArray[np.float32], terms: Sequence[Term], depth: int) -> tuple[list[int], Features]:
+    def _joined(
+        self, vector: npt.NDArray[np.float32], terms: Sequence[Term], depth: int, allowed: Rows | None
+    ) -> tuple[list[int], Features]:
         """The best `depth` rows of each side, ascending, with all features of each (c, 3)."""
-        near, _ = self._dense.search(vector, depth)
-        total = self._dense.total
-        rows = np.union1d(near, np.array(self._keywords.candidates(terms, total), dtype=np.int64))
-        bm25 = self._keywords.scores(terms, total, rows.tolist())
+        dense, keywords = self._store.dense, self._store.keywords
+        near, cosines = dense.search(vector, depth, allowed)
+        worded = np.array(keywords.candidates(terms, dense.total, allowed=allowed), dtype=np.int64)
+        rows = np.union1d(near, worded)
+        bm25 = keywords.scores(terms, dense.total, rows.tolist())
         strongest = np.lexsort((rows, -bm25))[:depth]
         kept = np.isin(rows, near)
         kept[strongest[bm25[strongest] > 0]] = True
         rows, bm25 = rows[kept], bm25[kept]
         features = np.zeros((len(rows), 3), dtype=np.float32)
-        features[:, 0] = self._dense.cosines(vector, rows.tolist())
+        known = np.isin(rows, near)
+        features[np.searchsorted(rows, near), 0] = cosines
+        features[~known, 0] = dense.cosines(vector, rows[~known].tolist())
         features[:, 1] = bm25
         if bm25.any():
             features[:, 2] = bm25 / bm25.max()
         return rows.tolist(), features
 
-    def _hits(self, best: Sequence[tuple[int, float]], shown: Sequence[str]) -> list[Hit]:
-        """The documents of rows, with the part of their text that has most of the words `shown`."""
-        documents = self._reader.documents_of([row for row, _ in best])
-        stems = sorted(set(shown))
-        hits = []
-        for rank, (row, score) in enumerate(best, start=1):
-            found = documents[row]
-            text = snippet(found.text, stems)
-            hits.append(Hit(found.id, found.title, text, found.location, score, rank))
-        return hits
+    def _embed(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
+        if self._encoder is None:
+            from nearfar.edge.encoder import Encoder
+
+            self._encoder = Encoder.open(self.bundle, threads=self._threads, dim=self._store.reader.dim)
+        return self._encoder.embed(queries, side="query")
+
+    def _reranker(self, rerank: Reranker | str | Path | None) -> Reranker | None:
+        if rerank is None or not isinstance(rerank, str | Path):
+            return rerank
+        from nearfar.edge.reranker import Reranker
+
+        path = Path(rerank)
+        if path not in self._rerankers:
+            self._rerankers[path] = Reranker.open(path, threads=self._threads)
+        return self._rerankers[path]
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a caller of `search` asks for beside the query."""
+
+    k: int
+    where: str | None
+    min_score: float | None
+    diversity: float | None
+    distinct: Distinct
+    rerank_depth: int
+
+    def check(self) -> None:
+        if self.k < 1:
+            raise DataError(f"k is how many documents to return, and must be at least 1, not {self.k}")
+        if self.rerank_depth < 1:
+            raise DataError(
+                f"rerank_depth is how many passages are read again, and must be at least 1, not {self.rerank_depth}"
+            )
+        if self.diversity is not None and not 0 <= self.diversity <= 1:
+            raise DataError(
+                f"diversity is {self.diversity}; it goes from 0 (only relevance counts) to 1 (only difference counts)"
+            )
+
+    def taken(self, reranker: Reranker | None) -> int:
+        """How many distinct passages are chosen from."""
+        if reranker is not None:
+            return self.rerank_depth
+        return self.k if self.diversity is None else max(DIVERSITY_POOL, 5 * self.k)
+
+    def pool(self, *, reranked: bool) -> int:
+        """How many passages are ranked at first; a few more than are taken, for those that say the same."""
+        taken = self.rerank_depth if reranked else self.k if self.diversity is None else max(DIVERSITY_POOL, 5 * self.k)
+        return taken if self.distinct == "none" else taken + taken // 2 + 5
+
+
+def text_encoder(bundle: Bundle, *, threads: int, dim: int | None) -> Encoder:
+    """The encoder of a bundle that embeds texts.
+
+    Raises:
+        BundleError: it embeds something else, or has no such `dim`.
+    """
+    from nearfar.edge.encoder import Encoder
+
+    if bundle.manifest.frontend.kind != "text":
+        raise BundleError(
+            f"{bundle.path}: this bundle is of kind {bundle.manifest.kind}, and an index is of texts: give the bundle of a "
+            "text encoder, or embed the pictures with nearfar.edge.Encoder and compare their vectors"
+        )
+    return Encoder.open(bundle, threads=threads, dim=dim)
+
+
+def _told_once(ranking: Iterator[tuple[StoredPassage, float]], kind: Distinct) -> Iterator[tuple[StoredPassage, float]]:
+    scores: dict[int, float] = {}
+
+    def passages() -> Iterator[StoredPassage]:
+        for passage, score in ranking:
+            scores[passage.row] = score
+            yield passage
+
+    return ((passage, scores[passage.row]) for passage in distinct(passages(), kind))
+
+
+def _content(passage: StoredPassage) -> str:
+    return f"{passage.heading}\n{passage.text}" if passage.heading else passage.text
+
+
+def _shown(question: _Question) -> list[str]:
+    """Beginnings of the words that a snippet should show."""
+    if question.mode == "dense":
+        return distinct_words(question.text)[:MAX_TERMS]
+    return sorted({term.stem if term.word.startswith(term.stem) else term.word for term in question.terms})
+
+
+def _hits(best: Sequence[tuple[StoredPassage, float]], shown: Sequence[str]) -> list[Hit]:
+    """Passages as hits, with the part of their text that has most of the words `shown`."""
+    return [
+        Hit(
+            id=found.id,
+            title=found.title,
+            text=snippet(found.text, shown),
+            location=found.location,
+            score=score,
+            rank=rank,
+            passage=found.number,
+            heading="" if found.heading == found.title else found.heading,
+            page=found.page,
+            metadata=found.metadata,
+        )
+        for rank, (found, score) in enumerate(best, start=1)
+    ]
 
 
 def _checked(query: str) -> str:

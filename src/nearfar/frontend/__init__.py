@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from nearfar.frontend.decoding import PictureError
     from nearfar.frontend.frontend import Frontend, GraphInput, open_frontend
     from nearfar.frontend.image import ImageFrontend
-    from nearfar.frontend.settings import ImageSettings, TextSettings
+    from nearfar.frontend.pairs import PairFrontend
+    from nearfar.frontend.settings import ImageSettings, PairSettings, TextSettings
     from nearfar.frontend.text import TextFrontend
 
 _HOMES = {
@@ -17,6 +18,8 @@ _HOMES = {
     "GraphInput": "frontend",
     "ImageFrontend": "image",
     "ImageSettings": "settings",
+    "PairFrontend": "pairs",
+    "PairSettings": "settings",
     "PictureError": "decoding",
     "TextFrontend": "text",
     "TextSettings": "settings",
@@ -28,6 +31,8 @@ __all__ = [
     "GraphInput",
     "ImageFrontend",
     "ImageSettings",
+    "PairFrontend",
+    "PairSettings",
     "PictureError",
     "TextFrontend",
     "TextSettings",

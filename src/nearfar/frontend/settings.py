@@ -34,6 +34,33 @@ class TextSettings(_FrontendSettings):
         return (self.tokenizer,)
 
 
+class PairSettings(_FrontendSettings):
+    """Settings of a `PairFrontend`, without its vocabulary (that is the file `tokenizer`)."""
+
+    kind: Literal["text-pair"] = "text-pair"
+    tokenizer: str = "tokenizer.json"
+    """Name of the vocabulary file."""
+    max_query_tokens: PositiveInt
+    """A query is cut to so many tokens, before any passage is."""
+    max_tokens: PositiveInt
+    """Query, passage and special tokens together; the passage is cut to what the query leaves."""
+    types: bool = False
+    """Whether the graph is told which tokens are of the query (0) and which of the passage (1)."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the frontend needs in a bundle."""
+        return (self.tokenizer,)
+
+    @model_validator(mode="after")
+    def _leaves_room(self) -> Self:
+        if self.max_query_tokens >= self.max_tokens:
+            raise ValueError(
+                f"max_query_tokens is {self.max_query_tokens}, which leaves a passage nothing of max_tokens {self.max_tokens}"
+            )
+        return self
+
+
 class ImageSettings(_FrontendSettings):
     """Settings of an `ImageFrontend`. Mean and standard deviation of the pixels are no part of it: they lie in the graph."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,10 +40,13 @@ def _index(bundle: Bundle, documents: Sequence[str], folder: Path, stages: Stage
     """The documents of a task as a search index, their position for an id."""
     from nearfar.edge import SearchIndex
     from nearfar.sources import Document
+    from nearfar.sources.cut import Cutting
 
     items: Iterator[Document] = (Document(id=str(i), text=documents[i]) for i in range(len(documents)))
     progress = cumulative(stages, {"documents": "indexing for measuring", "graph": "linking neighbours"})
-    return SearchIndex.build(bundle, items, folder, progress=progress)
+    # Whole, like the documents of the rows that this one is compared with.
+    whole = Cutting(words=sys.maxsize, overlap=0)
+    return SearchIndex.build(bundle, items, folder, cutting=whole, progress=progress)
 
 
 def learn_fusion(bundle: Bundle, task: RetrievalTask, folder: Path, stages: Stages = silent) -> Fusion | None:

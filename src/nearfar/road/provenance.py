@@ -45,12 +45,13 @@ def provenance_of(
         mining=mining,
         negative_policy=policy,
         seed=recipe.seed,
-        versions={"python": platform.python_version(), **_installed()},
+        versions=installed_versions(),
     )
 
 
-def _installed() -> dict[str, str]:
-    found = {}
+def installed_versions() -> dict[str, str]:
+    """Python, and the packages that a model depends on, with their versions."""
+    found = {"python": platform.python_version()}
     for package in _VERSIONS:
         try:
             found[package] = importlib.metadata.version(package)

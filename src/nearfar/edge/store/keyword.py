@@ -1,72 +1,79 @@
-"""Keyword search over the store: FTS5's BM25, with query words chosen so that the time stays bounded.
+"""Keyword search over the store: BM25 by postings where the store has them, by FTS5 where it has not.
 
-FTS5 reads an entry of its index in some 0.03 microseconds but takes most of a microsecond for the BM25 of one matching
-document, and a query that holds `the` and `return` matches half of the store. Hybrid search therefore finds candidates
-by the rarest words, which decide the ranking, and computes BM25 for those only. Mode `keyword` computes it for all.
+Postings are a file derived from the FTS5 table: they cover the rows up to some point. Newer rows are cut into words
+once, into postings in memory; rows that are gone are masked. The scores are the same whichever way they are found.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.edge.store.schema import COMMON_TERM, TOKENIZER
+from nearfar.edge.store.keyword_fts5 import Fts5Search
+from nearfar.edge.store.keyword_stems import Stemmer
+from nearfar.edge.store.keyword_terms import MAX_TERMS, Term, distinct_words, telling
+from nearfar.index.bm25 import Bm25
+from nearfar.index.postings import Postings
 
-MAX_TERMS = 32
-MAX_FOUND = 4000
-"""Entries of the keyword index that may be read to find the candidates of a hybrid query."""
-MAX_COUNTED = 8000
-"""Entries that may be read to compute the BM25 of those candidates."""
+__all__ = ["MAX_NEWER", "MAX_SCORED", "MAX_TERMS", "KeywordSearch", "Term", "distinct_words"]
+
 MAX_SCORED = 300
-"""Candidates whose BM25 is computed."""
-_MAX_CHARACTERS = 20_000
-_MAX_WORDS = 256
+"""Candidates of a hybrid query whose BM25 is computed."""
+MAX_NEWER = 4096
+"""Passages newer than the postings that are cut into words in memory, at some 30 microseconds each. With more of them
+FTS5 alone is asked, until indexing has written the postings anew."""
 
-# Underscore is a border for the store's tokeniser as well.
-_WORD = re.compile(r"[^\W_]+")
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A word of a query.
-
-    Attributes:
-        word: as the user wrote it, in lower case.
-        stem: as the store keeps it.
-        documents: about how many documents hold it (for rare words, a guess on the low side).
-    """
-
-    word: str
-    stem: str
-    documents: int
-
-
-def distinct_words(query: str) -> list[str]:
-    """The different words of a query in lower case, in its order; at most 256."""
-    return list(dict.fromkeys(_WORD.findall(query[:_MAX_CHARACTERS].lower())))[:_MAX_WORDS]
+Rows = npt.NDArray[np.int64]
 
 
 class KeywordSearch:
     """Turns the words of a query into BM25 scores."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Search the keywords of the store that `connection` reads."""
+        """Search the keywords of the store that `connection` reads, by FTS5 until `refresh` brings postings."""
         self._connection = connection
-        # An empty table with the store's tokeniser, to see how it cuts and stems the words of a query.
-        self._stemmer = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._stemmer.execute(f"CREATE VIRTUAL TABLE words USING fts5(word, tokenize='{TOKENIZER}')")
-        self._stemmer.execute("CREATE VIRTUAL TABLE stems USING fts5vocab('words', 'instance')")
+        self._stemmer = Stemmer()
+        self._fts5 = Fts5Search(connection)
+        self._bm25: Bm25 | None = None
+        self._base: Postings | None = None
+        self._newer: Postings | None = None
+        self._newer_rows = np.zeros(0, dtype=np.int64)
 
     def close(self) -> None:
-        """Let go of the stemmer; the connection belongs to the caller."""
+        """Let go of the stemmer and the postings; the connection belongs to the caller."""
         self._stemmer.close()
+        self._bm25 = self._base = self._newer = None
+
+    def refresh(self, base: Postings | None, removed: Rows | None = None) -> None:
+        """Search the present state of the store; to be called after every change of it, in the same snapshot.
+
+        Args:
+            base: the postings that belong to the state; None where there are none or they cannot be used.
+            removed: rows that `base` covers and that are gone, int64 (r,); others among them do no harm.
+
+        Raises:
+            sqlite3.Error: the store could not be read.
+        """
+        self._bm25 = None
+        if base is None:
+            self._base = self._newer = None
+            return
+        sql = "SELECT id FROM keywords_docsize WHERE id > ? ORDER BY id LIMIT ?"
+        found = self._connection.execute(sql, (base.last_row, MAX_NEWER + 1)).fetchall()
+        if len(found) > MAX_NEWER:
+            return
+        rows = np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found))
+        # A row never changes its text, so the same rows have the same words.
+        if base is not self._base or self._newer is None or not np.array_equal(rows, self._newer_rows):
+            texts = self._connection.execute(
+                "SELECT rowid, * FROM keywords WHERE rowid > ? ORDER BY rowid", (base.last_row,)
+            )
+            self._newer = self._stemmer.postings((row, "\n".join(columns)) for row, *columns in texts)
+            self._base, self._newer_rows = base, rows
+        self._bm25 = Bm25([base, self._newer] if len(rows) else [base], removed)
 
     def terms(self, query: str) -> list[Term]:
         """The distinct words of a query, rarest first; at most 32 of the first 256.
@@ -74,102 +81,66 @@ class KeywordSearch:
         Only letters and digits make words, so no character of a query means anything to FTS5.
         """
         words = distinct_words(query)
-        if not words:
-            return []
-        self._stemmer.execute("BEGIN")
-        try:
-            self._stemmer.executemany("INSERT INTO words (rowid, word) VALUES (?, ?)", enumerate(words))
-            stems = dict(self._stemmer.execute("SELECT doc, term FROM stems").fetchall())
-        finally:
-            self._stemmer.execute("ROLLBACK")
-        sql = "SELECT c.term, c.documents FROM json_each(?) AS w JOIN term_counts AS c ON c.term = w.value"
-        common = dict(self._connection.execute(sql, (json.dumps(list(stems.values())),)).fetchall())
-        terms = [Term(words[row], stem, common.get(stem, COMMON_TERM // 2)) for row, stem in stems.items()]
+        stems = self._stemmer.stems(words)
+        pairs = [(word, stem) for word in words for stem in stems[word]]
+        if self._bm25 is not None:
+            holders = [self._bm25.holders(stem) for _, stem in pairs]
+        else:
+            holders = self._fts5.holders([stem for _, stem in pairs]) if pairs else []
+        terms = [Term(word, stem, held) for (word, stem), held in zip(pairs, holders, strict=True)]
         return sorted(terms, key=lambda term: term.documents)[:MAX_TERMS]
 
-    def best(self, terms: Sequence[Term], total: int, k: int) -> list[tuple[int, float]]:
-        """The k documents with the largest BM25 as (row, score), best first.
+    def best(self, terms: Sequence[Term], total: int, k: int, allowed: Rows | None = None) -> list[tuple[int, float]]:
+        """The k passages with the largest BM25 as (row, score), best first.
 
         Args:
-            terms: from `terms`. Those in more than half of the documents are left out where there are others: their
+            terms: from `terms`. Those in more than half of the passages are left out where there are others: their
                 inverse document frequency, and so their share of the score, is zero.
-            total: number of documents in the store.
+            total: number of passages in the store.
             k: how many to return.
+            allowed: rows that may be returned, int64 ascending; all by default.
         """
-        telling = [term for term in terms if _tells(term, total)] or terms[:1]
-        if not telling:
-            return []
-        sql = "SELECT rowid, -rank FROM keywords WHERE keywords MATCH ? ORDER BY rank LIMIT ?"
-        return self._connection.execute(sql, (_any_of(telling), k)).fetchall()
+        if self._bm25 is None:
+            return self._fts5.best(terms, total, k, allowed)
+        rows, scores = self._bm25.best(_stems(terms, total), k, allowed)
+        return list(zip(rows.tolist(), scores.tolist(), strict=True))
 
-    def candidates(self, terms: Sequence[Term], total: int) -> list[int]:
-        """The documents most likely to lead by BM25, found without computing it.
-
-        Documents are ordered by the summed inverse document frequency of the rarer words that they hold.
+    def candidates(
+        self, terms: Sequence[Term], total: int, limit: int = MAX_SCORED, allowed: Rows | None = None
+    ) -> list[int]:
+        """The passages that lead by BM25; without postings, those most likely to.
 
         Args:
             terms: from `terms`.
-            total: number of documents in the store.
+            total: number of passages in the store.
+            limit: how many to return.
+            allowed: rows that may be returned, int64 ascending; all by default.
 
         Returns:
-            Up to `MAX_SCORED` rows, ascending.
+            Up to `limit` rows, ascending.
         """
-        holders: list[npt.NDArray[np.int64]] = []
-        weights: list[npt.NDArray[np.float64]] = []
-        sql = "SELECT rowid FROM keywords WHERE keywords MATCH ?"
-        for term in _affordable(terms, total, MAX_FOUND):
-            found = self._connection.execute(sql, (_any_of([term]),)).fetchall()
-            holders.append(np.fromiter((row for (row,) in found), dtype=np.int64, count=len(found)))
-            idf = math.log((total - len(found) + 0.5) / (len(found) + 0.5))
-            weights.append(np.full(len(found), max(idf, 1e-6)))
-        if not holders:
-            return []
-        rows, places = np.unique(np.concatenate(holders), return_inverse=True)
-        strength = np.bincount(places, np.concatenate(weights))
-        kept: list[int] = np.sort(rows[np.argsort(-strength, kind="stable")[:MAX_SCORED]]).tolist()
-        return kept
+        if self._bm25 is None:
+            rows = self._fts5.candidates(terms, total, limit, allowed)
+        else:
+            rows = np.sort(self._bm25.best(_stems(terms, total), limit, allowed)[0])
+        found: list[int] = rows.tolist()
+        return found
 
     def scores(self, terms: Sequence[Term], total: int, rows: Sequence[int]) -> npt.NDArray[np.float32]:
-        """BM25 of these documents over the words that are not too common; 0 where a document holds none.
+        """BM25 of these passages; 0 where one holds none of the words. Without postings, over the rarer words only.
 
         Args:
-            terms: from `terms`.
-            total: number of documents in the store.
+            terms: from `terms`; after `candidates` or `best` of the same words this takes next to no time.
+            total: number of passages in the store.
             rows: r rows, ascending.
 
         Returns:
             float32 (r,).
         """
-        scores = np.zeros(len(rows), dtype=np.float32)
-        chosen = _affordable(terms, total, MAX_COUNTED)
-        if chosen and len(rows):
-            # The plus keeps FTS5 from starting the whole query anew for every row.
-            sql = """SELECT rowid, -bm25(keywords) FROM keywords
-                     WHERE keywords MATCH ? AND +rowid IN (SELECT value FROM json_each(?))"""
-            found = dict(self._connection.execute(sql, (_any_of(chosen), json.dumps(rows))).fetchall())
-            scores[:] = [found.get(row, 0.0) for row in rows]
-        return scores
+        if self._bm25 is None:
+            return self._fts5.scores(terms, total, rows)
+        return self._bm25.scores_of(_stems(terms, total), np.array(rows, dtype=np.int64))
 
 
-def _affordable(terms: Sequence[Term], total: int, documents: int) -> list[Term]:
-    """The rarest words, together in about so many documents at most, and none that is in more than half of all.
-
-    One word is taken even when it alone is in more, but not when it is in ten times as many: it would tell little.
-    """
-    chosen: list[Term] = []
-    for term in terms:
-        if not _tells(term, total) or term.documents > (documents if chosen else 10 * documents):
-            break
-        chosen.append(term)
-        documents -= term.documents
-    return chosen
-
-
-def _tells(term: Term, total: int) -> bool:
-    """Whether the word is in less than half of the documents; in the others its weight in BM25 is zero."""
-    return term.documents <= max(total / 2, COMMON_TERM)
-
-
-def _any_of(terms: Sequence[Term]) -> str:
-    """An FTS5 expression: one of the words, each quoted."""
-    return " OR ".join(f'"{term.word}"' for term in terms)
+def _stems(terms: Sequence[Term], total: int) -> list[str]:
+    return [term.stem for term in telling(terms, total)]

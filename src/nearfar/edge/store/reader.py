@@ -4,60 +4,97 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.edge.store.codes import Codes, unpacked
+from nearfar.edge.store.connection import OpenMode, connect
+from nearfar.edge.store.derived_record import Derived, DerivedRecord
 from nearfar.edge.store.failures import explained
-from nearfar.edge.store.graph_record import GraphRecord
 from nearfar.edge.store.schema import FORMAT, store_path
 from nearfar.errors import StoreError
+from nearfar.sources.document import Metadata
 
-Codes = tuple[npt.NDArray[np.int64], npt.NDArray[np.int8], npt.NDArray[np.float32]]
-"""Row numbers int64 (n,), codes int8 (n, d) and scales float32 (n,) of some vectors."""
+if TYPE_CHECKING:
+    from nearfar.edge.keys import Key
+
+_PASSAGE = """p.row, d.doc_id, d.title, p.heading, p.text, p.location, p.page, p.begins, p.ends, p.number, d.metadata
+              FROM {} JOIN documents AS d ON d.doc = p.doc"""
 
 
 @dataclass(frozen=True, slots=True)
-class StoredDocument:
-    """A document as the store keeps it; the fields are those of `sources.Document`."""
+class StoredPassage:
+    """A passage as the store keeps it.
 
-    rowid: int
+    Attributes:
+        row: of the passage.
+        id: of its document.
+        title: of its document.
+        heading: that it stands under; the title where it has none.
+        text: its text.
+        location: where a person finds it.
+        page: from 1, where the document has pages.
+        begin: where it starts in the text of its document, in characters.
+        end: where it ends there.
+        number: of the passage in its document, from 1.
+        metadata: of its document.
+    """
+
+    row: int
     id: str
     title: str
+    heading: str
     text: str
     location: str
+    page: int | None
+    begin: int
+    end: int
+    number: int
+    metadata: Metadata = field(hash=False)
 
 
 class StoreReader:
     """Reads one index. Several processes may, while one writes."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the store in `directory`.
+    def __init__(self, directory: Path, *, key: Key | None = None) -> None:
+        """Open the store in `directory`, with the key of an encrypted one.
 
         Raises:
-            StoreError: there is none, or it is damaged, or a newer nearfar wrote it.
+            StoreError: there is none, or it is damaged, or a newer nearfar wrote it, or it needs a key.
         """
         self.directory = directory
+        self.check(directory)
         path = store_path(directory)
-        if not path.is_file():
-            raise StoreError(
-                f"{directory}: there is no search index here (no {path.name}); build one with: nearfar index"
-            )
         with explained(directory):
-            self.connection, meta = _open(path)
+            self.connection, meta = _open(path, key.subkey("database") if key else None)
         if meta.get("format") != str(FORMAT):
             self.close()
             raise StoreError(
                 f"{directory}: the index has format {meta.get('format')}, this nearfar reads {FORMAT}; "
                 "use the nearfar that made it, or build it again with --rebuild"
             )
-        self._counted = (-1, 0)
+        self._counted: tuple[int, int, int] = (-1, 0, 0)
         self.dim = int(meta["dim"])
         self.bundle_digest = meta["bundle"]
+
+    @staticmethod
+    def check(directory: Path) -> None:
+        """Refuse a folder without a store.
+
+        Raises:
+            StoreError: there is none.
+        """
+        path = store_path(directory)
+        if not path.is_file():
+            raise StoreError(
+                f"{directory}: there is no search index here (no {path.name}); build one with: nearfar index"
+            )
 
     def close(self) -> None:
         """Let go of the file."""
@@ -75,71 +112,110 @@ class StoreReader:
 
     def generation(self) -> int:
         """A number that grows with every change."""
-        row = self.connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-        return int(row[0])
+        return int(self._meta("generation") or 0)
 
-    def graph(self) -> GraphRecord | None:
-        """The graph file that belongs to this state, if there is one."""
-        row = self.connection.execute("SELECT value FROM meta WHERE key = 'graph'").fetchone()
-        return GraphRecord.parse(row[0]) if row else None
+    def engine(self) -> str:
+        """What the index was asked to search vectors by: `auto`, `scan` or `hnsw`."""
+        return self._meta("engine") or "auto"
 
-    def count(self) -> int:
+    def derived(self, kind: Derived) -> DerivedRecord | None:
+        """The derived file of that kind that belongs to this state, if there is one."""
+        text = self._meta(f"derived.{kind}")
+        return DerivedRecord.parse(text) if text else None
+
+    def documents(self) -> int:
         """Number of documents."""
-        generation = self.generation()
-        if self._counted[0] != generation:
-            found = self.connection.execute("SELECT count(*) FROM documents").fetchone()
-            self._counted = (generation, int(found[0]))
-        return self._counted[1]
+        return self._counts()[0]
+
+    def passages(self) -> int:
+        """Number of passages."""
+        return self._counts()[1]
 
     def count_between(self, after: int, last: int) -> int:
-        """Number of rows in (after, last]."""
-        sql = "SELECT count(*) FROM vectors WHERE rowid > ? AND rowid <= ?"
-        return int(self.connection.execute(sql, (after, last)).fetchone()[0])
+        """Number of passages in rows (after, last]."""
+        return self._number("SELECT count(*) FROM vectors WHERE row > ? AND row <= ?", after, last)
 
     def removed(self) -> npt.NDArray[np.int64]:
-        """Rows that the graph covers and that are gone, int64 (r,)."""
-        return np.array([row for (row,) in self.connection.execute("SELECT rowid FROM removed")], dtype=np.int64)
+        """Rows that a derived file covers and that are gone, ascending int64 (r,)."""
+        rows = self.connection.execute("SELECT row FROM removed ORDER BY row").fetchall()
+        return np.fromiter((row for (row,) in rows), dtype=np.int64, count=len(rows))
 
-    def codes_after(self, rowid: int) -> Codes:
-        """The vectors of all rows after `rowid`, in order."""
-        sql = "SELECT rowid, code, scale FROM vectors WHERE rowid > ? ORDER BY rowid"
-        return self._codes(self.connection.execute(sql, (rowid,)))
+    def rows_of(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The rows of the passages of documents, given by number; ascending int64."""
+        sql = "SELECT p.row FROM json_each(?) AS wanted JOIN passages AS p ON p.doc = wanted.value"
+        rows = self.connection.execute(sql, (json.dumps(documents.tolist()),)).fetchall()
+        return np.sort(np.fromiter((row for (row,) in rows), dtype=np.int64, count=len(rows)))
 
-    def codes_of(self, rowids: Sequence[int]) -> Codes:
+    def codes_after(self, row: int, limit: int = -1) -> Codes:
+        """The vectors of all rows after `row`, or of the first so many of them, in order."""
+        sql = "SELECT row, code FROM vectors WHERE row > ? ORDER BY row LIMIT ?"
+        return unpacked(self.connection.execute(sql, (row, limit)).fetchall(), self.dim)
+
+    def codes_of(self, rows: Sequence[int]) -> Codes:
         """The vectors of the rows asked for, in their order; a row that is not there is left out."""
-        sql = "SELECT v.rowid, v.code, v.scale FROM json_each(?) AS wanted JOIN vectors AS v ON v.rowid = wanted.value"
-        return self._codes(self.connection.execute(sql, (json.dumps(rowids),)))
+        sql = "SELECT v.row, v.code FROM json_each(?) AS wanted JOIN vectors AS v ON v.row = wanted.value"
+        return unpacked(self.connection.execute(sql, (json.dumps(rows),)).fetchall(), self.dim)
 
-    def documents_of(self, rowids: Sequence[int]) -> dict[int, StoredDocument]:
-        """The documents of the rows asked for, by row; a row that is not there is left out."""
-        sql = """SELECT d.rowid, d.doc_id, d.title, d.text, d.location
-                 FROM json_each(?) AS wanted JOIN documents AS d ON d.rowid = wanted.value"""
-        return {row[0]: StoredDocument(*row) for row in self.connection.execute(sql, (json.dumps(rowids),))}
+    def passages_after(self, row: int, limit: int) -> list[StoredPassage]:
+        """The first so many passages after `row`, in order."""
+        sql = f"SELECT {_PASSAGE.format('passages AS p')} WHERE p.row > ? ORDER BY p.row LIMIT ?"
+        return list(_stored(self.connection.execute(sql, (row, limit))))
 
-    def ids_of(self, rowids: Sequence[int]) -> dict[int, str]:
-        """The document ids of the rows asked for, by row."""
-        sql = "SELECT d.rowid, d.doc_id FROM json_each(?) AS wanted JOIN documents AS d ON d.rowid = wanted.value"
-        return dict(self.connection.execute(sql, (json.dumps(rowids),)).fetchall())
+    def passages_in(self, rows: Sequence[int]) -> dict[int, StoredPassage]:
+        """The passages of the rows asked for, by row; a row that is not there is left out."""
+        source = "json_each(?) AS wanted JOIN passages AS p ON p.row = wanted.value"
+        found = self.connection.execute(f"SELECT {_PASSAGE.format(source)}", (json.dumps(rows),))
+        return {passage.row: passage for passage in _stored(found)}
 
-    def _codes(self, rows: sqlite3.Cursor) -> Codes:
-        return codes_of_rows(rows.fetchall(), self.dim)
+    def passages_of(self, id: str, first: int, last: int) -> list[StoredPassage]:
+        """The passages of a document from one number to another, both included, in order."""
+        sql = f"""SELECT {_PASSAGE.format("passages AS p")}
+                  WHERE d.doc_id = ? AND p.number BETWEEN ? AND ? ORDER BY p.number"""
+        return list(_stored(self.connection.execute(sql, (id, first, last))))
+
+    def stamp_of(self, id: str) -> str | None:
+        """The stamp of a document; None where there is no such document."""
+        with explained(self.directory):
+            row = self.connection.execute("SELECT stamp FROM documents WHERE doc_id = ?", (id,)).fetchone()
+        return str(row[0]) if row else None
+
+    def ids_of(self, rows: Sequence[int]) -> dict[int, str]:
+        """The ids of the documents of rows, by row."""
+        sql = """SELECT p.row, d.doc_id FROM json_each(?) AS wanted JOIN passages AS p ON p.row = wanted.value
+                 JOIN documents AS d ON d.doc = p.doc"""
+        return dict(self.connection.execute(sql, (json.dumps(rows),)).fetchall())
+
+    def _counts(self) -> tuple[int, int]:
+        generation = self.generation()
+        if self._counted[0] != generation:
+            documents = self._number("SELECT count(*) FROM documents")
+            self._counted = (generation, documents, self._number("SELECT count(*) FROM vectors"))
+        return self._counted[1:]
+
+    def _number(self, sql: str, *values: int) -> int:
+        return int(self.connection.execute(sql, values).fetchone()[0])
+
+    def _meta(self, key: str) -> str | None:
+        row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return str(row[0]) if row else None
 
 
-def codes_of_rows(rows: Sequence[tuple[int, bytes, float]], dim: int) -> Codes:
-    """Rows of the `vectors` table (rowid, code, scale) as arrays."""
-    joined = b"".join([row[1] for row in rows])
-    if len(joined) != len(rows) * dim:
-        raise StoreError("the index is damaged (a vector has the wrong length); build it again with --rebuild")
-    codes = np.frombuffer(joined, dtype=np.int8).reshape(len(rows), dim)
-    scales = np.array([row[2] for row in rows], dtype=np.float32)
-    return np.array([row[0] for row in rows], dtype=np.int64), codes, scales
+def as_metadata(text: str) -> Metadata:
+    """Metadata of the column; a list of JSON is a tuple."""
+    values = json.loads(text)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def _open(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
+def _stored(rows: Iterable[tuple[Any, ...]]) -> Iterator[StoredPassage]:
+    for row in rows:
+        columns = (*row[:-1], as_metadata(row[-1]) if row[-1] != "{}" else {})
+        yield StoredPassage(*columns)
+
+
+def _open(path: Path, key: bytes | None) -> tuple[sqlite3.Connection, dict[str, str]]:
     """Connect without the right to write, and read `meta`."""
-    address = path.resolve().as_uri()
     try:
-        return _connect(f"{address}?mode=ro")
+        return _connected(path, key, "ro")
     except sqlite3.OperationalError as error:
         journal = path.with_name(f"{path.name}-wal")
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}:
@@ -151,11 +227,11 @@ def _open(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
                 f"{path.parent}: the folder cannot be written and the last indexing did not finish; "
                 "copy the index to a folder that can be written and open it there once"
             ) from error
-        return _connect(f"{address}?immutable=1")
+        return _connected(path, key, "immutable")
 
 
-def _connect(address: str) -> tuple[sqlite3.Connection, dict[str, str]]:
-    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=10.0)
+def _connected(path: Path, key: bytes | None, mode: OpenMode) -> tuple[sqlite3.Connection, dict[str, str]]:
+    connection = connect(path, key=key, mode=mode)
     try:
         return connection, dict(connection.execute("SELECT key, value FROM meta").fetchall())
     except BaseException:

@@ -39,7 +39,7 @@ class HuggingFaceTextEncoder(PaddedTextEncoder):
         hidden = int(self.model.config.hidden_size)
         self.projection = nn.Linear(hidden, settings.projection, bias=False) if settings.projection else None
         self.dim, self.pad_id, self.pooling = settings.projection or hidden, pad_id, settings.pooling
-        self.max_tokens = _longest_text(self.model)
+        self.max_tokens = longest_text(self.model)
         self.vocab_size = int(self.model.get_input_embeddings().num_embeddings)
 
     def embed_padded(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class HuggingFaceTextEncoder(PaddedTextEncoder):
         return self.projection(pooled) if self.projection is not None else pooled
 
 
-def _longest_text(model: nn.Module) -> int:
+def longest_text(model: nn.Module) -> int:
     """Most tokens that a model has positions for; models of the RoBERTa kind keep the first ones for padding."""
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):

@@ -1,0 +1,108 @@
+"""What `nearfar index` and `nearfar watch` do, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nearfar.edge.derive import Engine
+
+
+class Indexing:
+    """Brings one index up to date with one source, once or whenever the source changes."""
+
+    def __init__(
+        self,
+        bundle: Path,
+        source: str,
+        output: Path,
+        columns: Mapping[str, str | None],
+        *,
+        metadata: str | None = None,
+        words: int = 220,
+        overlap: int = 40,
+        engine: str | None = None,
+        dim: int | None = None,
+    ) -> None:
+        """Say what is indexed where; the arguments are those of the command.
+
+        Raises:
+            DataError: passages cannot be cut like that, or there is no such engine.
+        """
+        from nearfar.edge.derive import check_engine
+        from nearfar.sources.cut import Cutting
+
+        self._bundle = bundle
+        self._source = source
+        self._output = output
+        self._columns = {name: column for name, column in columns.items() if column is not None}
+        self._metadata = "all" if metadata == "all" else tuple(_listed(metadata))
+        self._cutting = Cutting(words, overlap)
+        self._engine: Engine | None = None if engine is None else check_engine(engine)
+        self._dim = dim
+
+    def once(self, *, rebuild: bool = False, encrypt: str | None = None) -> None:
+        """Index, and say what was done."""
+        from nearfar.cli.console import out, progress_lines, show_skipped
+        from nearfar.edge import SearchIndex
+        from nearfar.edge.build import known_stamps
+        from nearfar.progress import cumulative
+        from nearfar.sources import open_documents
+
+        with known_stamps(self._output, rebuild=rebuild) as unchanged, progress_lines() as stages:
+            documents = open_documents(
+                self._source,
+                whole=True,
+                metadata=self._metadata,
+                cutting=self._cutting,
+                unchanged=unchanged,
+                exclude=[self._output],
+                **self._columns,
+            )
+            progress = cumulative(stages, {"documents": "indexing", "graph": "making it fast to search"})
+            with SearchIndex.build(
+                self._bundle,
+                documents.documents(),
+                self._output,
+                rebuild=rebuild,
+                dim=self._dim,
+                cutting=self._cutting,
+                engine=self._engine,
+                encrypt=encrypt,
+                progress=progress,
+            ) as built:
+                size, passages = len(built), built.passages
+        report = built.report
+        assert report is not None
+        show_skipped(documents.report.skipped, [*documents.report.examples, *report.examples])
+        passed_over = documents.report.skipped_total + report.skipped
+        parts = f" in {passages:,} passages" if passages != size else ""
+        out.print(
+            f"{self._output}: {size:,} documents{parts} ({report.added:,} added, {report.updated:,} updated, "
+            f"{report.unchanged:,} unchanged, {report.removed:,} removed, {passed_over:,} skipped)"
+        )
+
+    def watch(self, *, rebuild: bool = False, encrypt: str | None = None) -> None:
+        """Index, and again whenever files change, until Ctrl-C."""
+        from nearfar.cli.console import out
+        from nearfar.errors import DataError, NearfarError
+        from nearfar.sources.watch import changes
+
+        if not Path(self._source).exists():
+            raise DataError(f"{self._source} does not exist: name a folder to watch")
+        # Before the first indexing, so that nothing that changes meanwhile is missed.
+        changed = changes(Path(self._source), exclude=[self._output])
+        self.once(rebuild=rebuild, encrypt=encrypt)
+        out.print(f"watching {self._source}; Ctrl-C ends it")
+        for _ in changed:
+            try:
+                self.once()
+            except NearfarError as error:
+                # A folder may be empty, or a disk full, for a moment only.
+                out.print(f"not indexed: {error}", markup=False)
+
+
+def _listed(names: str | None) -> list[str]:
+    return [name.strip() for name in (names or "").split(",") if name.strip()]

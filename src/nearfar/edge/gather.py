@@ -1,0 +1,165 @@
+"""From what a person names on a command line to a collection: an index, or a bundle and a source of texts or pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nearfar.bundle.bundle import Bundle
+from nearfar.edge.collection import Collection, collect_index, collect_pictures, collect_texts
+from nearfar.edge.encoder import Encoder
+from nearfar.edge.near_threshold import Threshold, sample_ids, threshold_for_pictures, threshold_for_texts
+from nearfar.edge.store.reader import StoreReader
+from nearfar.edge.store.schema import BUNDLE_FOLDER, store_path
+from nearfar.errors import DataError
+from nearfar.frontend.settings import ImageSettings
+from nearfar.progress import Stages, silent
+from nearfar.sources import open_documents
+from nearfar.sources.document import DocumentSource, SearchSource
+from nearfar.sources.images import ImageFolder, ImageTable
+from nearfar.sources.picture import PictureSource
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a table that a source is read from.
+
+    Attributes:
+        text: of a table of texts.
+        image: of a table of pictures.
+        title: its text is embedded before the text.
+        id: unique.
+        location: where a person finds the item.
+        label: the class. Of a folder any value makes the name of the first folder the class.
+    """
+
+    text: str = "text"
+    image: str = "image"
+    title: str | None = None
+    id: str | None = None
+    location: str | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A collection and what made its vectors.
+
+    Attributes:
+        collection: the items.
+        bundle: that embeds them.
+        pictures: where they can be read again; None of texts.
+        folder: the texts lie in a folder.
+    """
+
+    collection: Collection
+    bundle: Bundle
+    pictures: PictureSource | None = None
+    folder: bool = False
+
+    def labels(self) -> list[str]:
+        """What a person called each item: of a folder the first folder in it, else what the table says; empty without one."""
+        if not self.folder:
+            return [entry.label for entry in self.collection]
+        parts = (entry.id.partition("/") for entry in self.collection)
+        return [folder if slash else "" for folder, slash, _ in parts]
+
+    def threshold(self, *, edits: float = 0.05, seed: int = 0) -> Threshold:
+        """Where near-identical begins among these items; see `near_threshold`."""
+        encoder = Encoder.open(self.bundle, dim=self.collection.vectors.shape[1])
+        if self.pictures is None:
+            return threshold_for_texts(self.collection, encoder, edits=edits, seed=seed)
+        frontend = self.bundle.manifest.frontend
+        assert isinstance(frontend, ImageSettings)
+        contents = self.pictures.contents(sample_ids(self.collection, seed))
+        return threshold_for_pictures(contents, encoder, self.collection.vectors, channels=frontend.channels, seed=seed)
+
+
+@contextmanager
+def gather(
+    place: Path,
+    source: str | None,
+    columns: Columns | None = None,
+    *,
+    passages: bool = False,
+    threads: int = 1,
+    stages: Stages = silent,
+) -> Iterator[Gathered]:
+    """Open an index, or embed a source.
+
+    Args:
+        place: an index (then without `source`), or a bundle.
+        source: what `open_documents` takes; for a bundle of pictures a folder or a Parquet table.
+        columns: of a table.
+        passages: look at the passages of documents instead of whole documents.
+        threads: CPU threads for embedding.
+        stages: told how far it is.
+
+    Yields:
+        The collection, which is gone at the end of the `with`.
+
+    Raises:
+        DataError: a source is missing or one too many, or holds nothing that can be used.
+        NearfarError: the bundle or the index is damaged.
+    """
+    columns = columns or Columns()
+    if is_index(place):
+        if source is not None:
+            raise DataError(f"{place} is an index, which has its own items: leave out {source}, or name a bundle")
+        store = StoreReader(place)
+        try:
+            with store.snapshot(), collect_index(store, passages=passages, stages=stages) as collection:
+                yield Gathered(collection, Bundle.open(place / BUNDLE_FOLDER))
+        finally:
+            store.close()
+        return
+    encoder = Encoder.open(place, threads=threads)
+    if source is None:
+        raise DataError(
+            f"{place} is a bundle: name after it what to look at (a folder, a table), or name an index alone"
+        )
+    if isinstance(encoder.bundle.manifest.frontend, ImageSettings):
+        pictures = open_pictures(source, columns)
+        with collect_pictures(pictures, encoder, stages=stages) as collection:
+            yield Gathered(collection, encoder.bundle, pictures)
+        return
+    texts = open_texts(source, columns)
+    with collect_texts(texts, encoder, passages=passages, stages=stages) as collection:
+        yield Gathered(collection, encoder.bundle, folder=Path(source).is_dir())
+
+
+def is_index(place: Path) -> bool:
+    """Whether a folder is an index and not a bundle."""
+    return store_path(place).exists()
+
+
+def open_texts(source: str, columns: Columns) -> DocumentSource | SearchSource:
+    """The whole documents of a source, cut into passages; their group is the label where one is wanted of a table."""
+    return open_documents(
+        source,
+        text=columns.text,
+        title=columns.title,
+        id=columns.id,
+        location=columns.location,
+        group=columns.label,
+        whole=True,
+    )
+
+
+def open_pictures(source: str, columns: Columns) -> PictureSource:
+    """The pictures of a folder or a Parquet table.
+
+    Raises:
+        DataError: it is neither.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return ImageFolder(path, labels="folder" if columns.label is not None else "none")
+    if path.suffix.lower() == ".parquet" and path.exists():
+        return ImageTable(path, image=columns.image, label=columns.label, id=columns.id)
+    what = "is not such" if path.exists() else "does not exist"
+    raise DataError(
+        f"{path} {what}: a bundle of pictures takes a folder of pictures or a .parquet table with their bytes"
+    )

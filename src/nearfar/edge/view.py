@@ -1,0 +1,120 @@
+"""A store as searches see it: its reader, what finds vectors and words in it, and which rows a condition allows."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.edge.dense import DenseSearch
+from nearfar.edge.store.derived import content_of
+from nearfar.edge.store.derived_record import DerivedRecord
+from nearfar.edge.store.keyword import KeywordSearch
+from nearfar.edge.store.reader import StoreReader
+from nearfar.edge.where import allowed_documents, check_keys, parse
+from nearfar.errors import StoreError
+from nearfar.index.postings import Postings
+
+if TYPE_CHECKING:
+    from nearfar.edge.keys import Ask
+
+_log = logging.getLogger(__name__)
+_CONDITIONS = 16
+"""Conditions whose rows are kept, 8 bytes a row, until the store changes."""
+_TRIES = 3
+
+
+class StoreView:
+    """Follows one store. Everything but `close` is used inside `current`."""
+
+    def __init__(self, directory: Path, *, ask: Ask | None = None) -> None:
+        """Open the store in `directory`, with its key where it is encrypted.
+
+        Raises:
+            StoreError: there is none, or it is damaged.
+            KeyUnavailableError: the key cannot be had.
+        """
+        from nearfar.edge.keys import ask_at_terminal, has_key, open_key
+
+        key = open_key(directory, ask=ask or ask_at_terminal) if has_key(directory) else None
+        self.reader = StoreReader(directory, key=key)
+        self.dense = DenseSearch(self.reader, key=key)
+        self.keywords = KeywordSearch(self.reader.connection)
+        self._key = key.subkey("derived") if key else None
+        self._generation = -1
+        self._record: DerivedRecord | None = None
+        self._postings: Postings | None = None
+        self._allowed: OrderedDict[str, npt.NDArray[np.int64]] = OrderedDict()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.keywords.close()
+        self.reader.close()
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Everything inside sees the same state of the store, the latest one."""
+        for remaining in reversed(range(_TRIES)):
+            with self.reader.snapshot():
+                # A writer may have replaced a derived file since this snapshot began; a later one names the new file.
+                if remaining and self._replaced():
+                    continue
+                self._refresh()
+                yield
+                return
+
+    def allowed(self, where: str) -> npt.NDArray[np.int64]:
+        """The rows of the passages whose documents satisfy a condition, ascending int64.
+
+        Raises:
+            DataError: the condition cannot be read, or no document has a key of it.
+        """
+        rows = self._allowed.get(where)
+        if rows is None:
+            condition, run = parse(where), self.reader.connection.execute
+            documents = allowed_documents(condition, run)
+            if not len(documents):
+                check_keys(condition, run)
+            rows = self._allowed[where] = self.reader.rows_of(documents)
+            while len(self._allowed) > _CONDITIONS:
+                self._allowed.popitem(last=False)
+        self._allowed.move_to_end(where)
+        return rows
+
+    def _replaced(self) -> bool:
+        """Whether a derived file that this state names is gone, though the view has not noticed before."""
+        if self.reader.generation() == self._generation:
+            return False
+        records = (self.reader.derived("signs"), self.reader.derived("graph"), self.reader.derived("postings"))
+        return any(record and not (self.reader.directory / record.file).exists() for record in records)
+
+    def _refresh(self) -> None:
+        generation = self.reader.generation()
+        if generation == self._generation:
+            return
+        self.dense.refresh()
+        record = self.reader.derived("postings")
+        if record != self._record or self._generation < 0:
+            self._record, self._postings = record, self._open(record)
+        self.keywords.refresh(self._postings, self.reader.removed() if self._postings else None)
+        self._allowed.clear()
+        self._generation = generation
+
+    def _open(self, record: DerivedRecord | None) -> Postings | None:
+        if record is None:
+            return None
+        try:
+            content = content_of(self.reader.directory, record, self._key)
+            return Postings(content, str(self.reader.directory / record.file))
+        except StoreError as error:
+            _log.warning(
+                "%s. Keywords are searched without it, which is slower; index again, or run nearfar doctor, to mend it",
+                error,
+            )
+            return None
