@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tiny_bundle import write_tiny_bundle
 
 from nearfar.bundle import Bundle
-from nearfar.edge.pack import pack
-from nearfar.edge.retrieve import Retrieved, retrieve
-from nearfar.edge.token_count import token_counter
+from nearfar.edge.rag.pack import pack
+from nearfar.edge.rag.retrieve import Retrieved, retrieve
+from nearfar.edge.rag.token_count import token_counter
 from nearfar.errors import DataError
 
 

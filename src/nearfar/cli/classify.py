@@ -51,8 +51,8 @@ def fit(
     import numpy as np
 
     from nearfar.cli.console import notes, out, pairs_table, progress_lines, show_skipped
-    from nearfar.edge.fit_head import KINDS, fit_head, store_head
-    from nearfar.edge.gather import Columns, gather
+    from nearfar.edge.collections.fit_head import KINDS, fit_head, store_head
+    from nearfar.edge.collections.gather import Columns, gather
     from nearfar.errors import DataError
 
     if head not in KINDS:
@@ -113,8 +113,8 @@ def run(
     from nearfar.cli.collection_tables import add_row, brief, plain_table
     from nearfar.cli.console import out, progress_lines, show_skipped
     from nearfar.cli.result_file import check_result_path, write_rows
-    from nearfar.edge.classify_source import classified
-    from nearfar.edge.gather import Columns
+    from nearfar.edge.collections.classify_source import classified
+    from nearfar.edge.collections.gather import Columns
 
     check_result_path(output)
     columns = Columns(text=text, image=image, title=title, id=id_, location=location, label=label)

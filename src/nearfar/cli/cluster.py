@@ -26,8 +26,8 @@ from nearfar.cli.options import AsJson
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nearfar.edge.cluster import Clusters
-    from nearfar.edge.collection import Collection
+    from nearfar.edge.collections.cluster import Clusters
+    from nearfar.edge.collections.collection import Collection
 
 
 def cluster(
@@ -51,9 +51,9 @@ def cluster(
     """Group items by what they are about, and name each group by its words and most typical item."""
     from nearfar.cli.console import progress_lines, show_skipped
     from nearfar.cli.result_file import check_result_path, write_rows
-    from nearfar.edge.cluster import find_clusters
-    from nearfar.edge.gather import Columns, gather
-    from nearfar.edge.top_terms import top_terms
+    from nearfar.edge.collections.cluster import find_clusters
+    from nearfar.edge.collections.gather import Columns, gather
+    from nearfar.edge.collections.top_terms import top_terms
 
     check_result_path(output)
     columns = Columns(text=text, image=image, title=title, id=id_, location=location)

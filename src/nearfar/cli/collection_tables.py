@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from nearfar.edge.collection import Entry
+    from nearfar.edge.collections.collection import Entry
 
 _NUMBERS = ("", "items", "outliers")
 

@@ -26,9 +26,9 @@ from nearfar.cli.options import AsJson
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nearfar.edge.collection import Collection
-    from nearfar.edge.dedupe import Group
-    from nearfar.edge.near_threshold import Threshold
+    from nearfar.edge.collections.collection import Collection
+    from nearfar.edge.collections.dedupe import Group
+    from nearfar.edge.collections.near_threshold import Threshold
 
 _SHOWN = 20
 
@@ -59,8 +59,8 @@ def dedupe(
     """Find items that are the same or nearly so; nothing is deleted."""
     from nearfar.cli.console import progress_lines, show_skipped
     from nearfar.cli.result_file import check_result_path, write_rows
-    from nearfar.edge.gather import Columns, gather
-    from nearfar.edge.near_duplicates import near_duplicates
+    from nearfar.edge.collections.gather import Columns, gather
+    from nearfar.edge.collections.near_duplicates import near_duplicates
 
     check_result_path(output)
     columns = Columns(text=text, image=image, title=title, id=id_, location=location)

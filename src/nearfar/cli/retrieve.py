@@ -10,7 +10,7 @@ import typer
 from nearfar.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from nearfar.edge.pack import Retrieved
+    from nearfar.edge.rag.pack import Retrieved
 
 
 def retrieve(
@@ -49,7 +49,7 @@ def retrieve(
 ) -> None:
     """Find the passages that answer a question, as numbered sources that fit into a budget of tokens."""
     from nearfar.cli.opened import open_named
-    from nearfar.edge.retrieve import retrieve
+    from nearfar.edge.rag.retrieve import retrieve
     from nearfar.errors import DataError
 
     if as_prompt and as_json:

@@ -29,8 +29,8 @@ from nearfar.errors import DataError, StoreError
 
 if TYPE_CHECKING:
     from nearfar.edge.encoder import Encoder
+    from nearfar.edge.rag.retrieve import Retrieved
     from nearfar.edge.reranker import Reranker
-    from nearfar.edge.retrieve import Retrieved
 
 _log = logging.getLogger(__name__)
 
@@ -178,8 +178,8 @@ class ServerIndex:
         return [StoredPassage(0, **{**fields, "metadata": metadata_of(fields["metadata"])}) for fields in found]
 
     def retrieve(self, question: str, budget_tokens: int, **options: Any) -> Retrieved:
-        """The passages that answer a question, as sources for a language model; see `nearfar.edge.retrieve.retrieve`."""
-        from nearfar.edge.retrieve import retrieve
+        """The passages that answer a question, as sources for a language model; see `nearfar.edge.rag.retrieve.retrieve`."""
+        from nearfar.edge.rag.retrieve import retrieve
 
         return retrieve(self, question, budget_tokens, **options)
 

@@ -8,7 +8,7 @@ never wrong. What a file gets wrong can cost a candidate, and never changes a sc
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -109,31 +109,46 @@ class DenseSearch:
             Rows int64 (r,), nearest first, and cosines float32 (r,) by the store's codes; r is at most k. Equal cosines
             are ordered by row.
         """
-        there = self.total if allowed is None else len(allowed)
-        k = min(k, there)
-        if k == 0:
-            return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
-        tail = self._tail if allowed is None else self._tail.among(allowed)
-        if self._base is None:
-            return _best(query, [tail], k)
-        # To collect much of a store, or the little that is allowed, comparing all of it is faster, and misses nothing.
-        if allowed is not None and there <= max(_FEW_ALLOWED, k * _SCAN_SHARE):
-            return _best(query, self._of_rows(allowed), k)
-        if allowed is None and k * _SCAN_SHARE >= there:
-            return _best(query, self._all(), k)
-        near = self._near(query, k, allowed)
+        k = min(k, self.total if allowed is None else len(allowed))
+        near = self._near(query, k, allowed) if k else None
         if near is None:
-            return _best(query, self._of_rows(allowed) if allowed is not None else self._all(), k)
-        return _best(query, [self._reader.codes_of(near.tolist()), tail], k)
+            return _best(query, self._everything(allowed), k)
+        return _best(query, [self._reader.codes_of(near.tolist()), self._recent(allowed)], k)
 
-    def _near(self, query: npt.NDArray[np.float32], k: int, allowed: Rows | None) -> Rows | None:
-        """The candidates of the derived file; None where it finds fewer than there are."""
+    def candidates(self, query: npt.NDArray[np.float32], k: int, allowed: Rows | None = None) -> Rows:
+        """About k passages that lie near, in no order and not compared exactly, for a caller that scores them itself.
+
+        Args:
+            query: float32 (d,).
+            k: how many.
+            allowed: rows that may be found, ascending; all by default.
+
+        Returns:
+            Rows int64 (r,); r is at most 2 k.
+        """
+        k = min(k, self.total if allowed is None else len(allowed))
+        near = self._near(query, k, allowed, rescored=k) if k else None
+        if near is None:
+            return _best(query, self._everything(allowed), k)[0]
+        return np.concatenate([near, _best(query, [self._recent(allowed)], k)[0]])
+
+    def codes_of(self, rows: Rows) -> Codes:
+        """The vectors of rows that are there, in their order."""
+        return self._reader.codes_of(rows.tolist())
+
+    def _near(self, query: npt.NDArray[np.float32], k: int, allowed: Rows | None, *, rescored: int = 0) -> Rows | None:
+        """What the derived file holds of the k nearest, and some more; None where all should be compared."""
+        there = self.total if allowed is None else len(allowed)
+        # To collect much of a store, or the little that is allowed, comparing all of it is faster, and misses nothing.
+        few = k * _SCAN_SHARE if allowed is None else max(_FEW_ALLOWED, k * _SCAN_SHARE)
+        if self._base is None or there <= few:
+            return None
+        effort = self._effort
         if isinstance(self._base, SignIndex):
-            considered, rescored = max(self._effort.considered, 4 * k), max(self._effort.rescored, k * 3 // 2)
-            return self._base.search(query, rescored, considered=considered, allowed=allowed, without=self._removed)
-        assert self._base is not None
+            considered, chosen = max(effort.considered, 4 * k), rescored or max(effort.rescored, k * 3 // 2)
+            return self._base.search(query, chosen, considered=considered, allowed=allowed, without=self._removed)
         assert self._record is not None
-        wanted, ef = k + _MARGIN, max(self._effort.ef, k + _MARGIN)
+        wanted, ef = k + _MARGIN, max(effort.ef, k + _MARGIN)
         if allowed is not None:
             ef = min(_MOST_EF, ef * self.total // len(allowed))
         _, found = self._base.search(query[None], wanted, ef=ef, allowed=allowed, without=self._removed)
@@ -142,9 +157,14 @@ class DenseSearch:
             return None
         return rows
 
-    def cosines(self, query: npt.NDArray[np.float32], rows: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The cosines of rows that are there, float32 (r,) in their order."""
-        return self._reader.codes_of(rows).scores(query)
+    def _recent(self, allowed: Rows | None) -> Codes:
+        """What is newer than the derived file."""
+        return self._tail if allowed is None else self._tail.among(allowed)
+
+    def _everything(self, allowed: Rows | None) -> Iterable[Codes]:
+        if self._base is None:
+            return [self._recent(allowed)]  # which is all there is, in memory
+        return self._all() if allowed is None else self._of_rows(allowed)
 
     def _all(self) -> Iterator[Codes]:
         last = 0

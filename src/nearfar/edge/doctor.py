@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.derive import problems, renew_derived, vectors_kind
-from nearfar.edge.search import text_encoder
-from nearfar.edge.store.codes import packed
+from nearfar.edge import derive
 from nearfar.edge.store.connection import connect
 from nearfar.edge.store.derived_record import Derived
 from nearfar.edge.store.failures import explained
-from nearfar.edge.store.reader import StoreReader, as_metadata
+from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER, DERIVED_PATTERN, FORMAT, store_path
 from nearfar.edge.store.writer import StoreWriter, writer_lock
-from nearfar.edge.table_checks import (
-    TABLE_CHECKS,
-    Effect,
-    Finding,
-    count,
-    documents_tagged_wrongly,
-    keywords_agree,
-    page_problems,
-    rows_without_vector,
-)
-from nearfar.edge.where import attribute_rows
+from nearfar.edge.table_checks import Effect, Finding, mendable, page_problems
+from nearfar.edge.table_mends import examine_tables
 from nearfar.errors import BundleError, StoreError
 
 if TYPE_CHECKING:
@@ -39,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Effect", "Examination", "Finding", "doctor"]
 
-_EMBEDDED_AT_ONCE = 512
 _PART_OF_BUNDLE = f".{BUNDLE_FOLDER}.part"
 _REBUILD = (
     "build the index again from its source with --rebuild. Where this index is the only copy of the documents, copy "
@@ -158,13 +145,14 @@ def _examine(
     dim = int(meta["dim"])
     bundle = _bundle(directory, meta["bundle"], found)
     with closing(StoreWriter(directory, bundle_digest=meta["bundle"], dim=dim, key=key)) as writer:
-        _examine_derived(writer, found, repair=repair)
-        _examine_strangers(writer, found, repair=repair)
-        faults = _examine_tables(connection, dim, bundle, found, repair=repair)
+        found.findings += _examine_derived(writer, repair=repair)
+        found.findings += _examine_strangers(writer, repair=repair)
+        faults = examine_tables(connection, dim, bundle, repair=repair)
+        found.findings += faults
         if repair and found.findings:
             if faults:
                 writer.settle_keywords()
-            renew_derived(writer, check=True)  # and removes what is left over
+            derive.renew_derived(writer, check=True)  # and removes what is left over
             shutil.rmtree(directory / _PART_OF_BUNDLE, ignore_errors=True)
         found.generation = writer.generation()
     found.documents = connection.execute("SELECT count(*) FROM documents").fetchone()[0]
@@ -208,136 +196,27 @@ def _bundle(directory: Path, digest: str, found: Examination) -> Bundle | None:
     return bundle
 
 
-def _examine_derived(writer: StoreWriter, found: Examination, *, repair: bool) -> None:
-    mend = "make it again from the store" if repair else "run with --repair, or nearfar index again: it is made again"
-    for problem in problems(writer):
-        found.add(problem, "speed", mend, mended=repair)
+def _examine_derived(writer: StoreWriter, *, repair: bool) -> Iterator[Finding]:
+    for problem in derive.problems(writer):
+        yield mendable(problem, "speed", "made again from the store", mended=repair)
     total = writer.count()
-    kind = vectors_kind(writer.engine(), total)
-    wanted: tuple[Derived, ...] = () if kind is None else (kind, "postings")
-    for each in wanted:
-        if writer.derived(each) is None:
-            what = f"there is no file of {each} for {total:,} passages yet: the last run was stopped before it"
-            found.add(what, "speed", mend, mended=repair)
+    wanted: list[Derived | None] = [derive.vectors_kind(writer.engine(), total)]
+    if total > derive.FTS5_UP_TO:
+        wanted.append("postings")
+    if missing := [kind for kind in wanted if kind is not None and writer.derived(kind) is None]:
+        what = f"no {' and no '.join(missing)} for {total:,} passages yet: the last run was stopped before that"
+        yield mendable(what, "speed", "made from the store", mended=repair)
 
 
-def _examine_tables(
-    connection: sqlite3.Connection, dim: int, bundle: Bundle | None, found: Examination, *, repair: bool
-) -> bool:
-    """Find, and mend in one transaction, what is wrong in the tables; whether there was anything."""
-    before = len(found.findings)
-    with _transaction(connection) if repair else _nothing():
-        # Before anything is deleted: FTS5 is told then which words go, and believes it.
-        if not keywords_agree(connection):
-            if repair:
-                connection.execute("INSERT INTO keywords (keywords) VALUES ('rebuild')")
-            mend = "they are made again from the passages"
-            what = "the keywords are not those of the passages"
-            found.add(what, "answers", mend if repair else f"run with --repair: {mend}", mended=repair)
-        for check in TABLE_CHECKS:
-            if faulty := count(connection, check):
-                if repair:
-                    connection.execute(check.statement)
-                mend = check.mend if repair or not check.complete else f"run with --repair: {check.mend}"
-                found.add(f"{faulty:,} {check.what}", "answers", mend, mended=repair and check.complete)
-        _examine_metadata(connection, found, repair=repair)
-        _examine_vectors(connection, dim, bundle, found, repair=repair)
-        faults = len(found.findings) > before
-        if repair and faults:
-            # Rows have come or gone behind the backs of the derived files.
-            connection.execute("DELETE FROM meta WHERE key LIKE 'derived.%'")
-            connection.execute("DELETE FROM removed")
-            connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'")
-    return faults
-
-
-def _examine_metadata(connection: sqlite3.Connection, found: Examination, *, repair: bool) -> None:
-    wrong = list(documents_tagged_wrongly(connection))
-    lost = [doc for doc, text in wrong if text is None]
-    if repair:
-        for doc, text in wrong:
-            connection.execute("DELETE FROM attributes WHERE doc = ?", (doc,))
-            rows = attribute_rows(as_metadata(text)) if text else []
-            connection.executemany("INSERT INTO attributes VALUES (?, ?, ?)", ((*row, doc) for row in rows))
-            if text is None:
-                connection.execute("UPDATE documents SET metadata = '{}', stamp = '' WHERE doc = ?", (doc,))
-    if len(wrong) > len(lost):
-        mend = "take what --where needs from the metadata again"
-        found.add(
-            f"{len(wrong) - len(lost):,} documents are not found by --where as their metadata says",
-            "answers",
-            mend if repair else f"run with --repair: {mend}",
-            mended=repair,
-        )
-    if lost:
-        found.add(
-            f"{len(lost):,} documents have metadata that cannot be read",
-            "answers",
-            "run nearfar index again on the source" if repair else "run with --repair, then nearfar index again",
-        )
-
-
-def _examine_vectors(
-    connection: sqlite3.Connection, dim: int, bundle: Bundle | None, found: Examination, *, repair: bool
-) -> None:
-    rows = rows_without_vector(connection, dim)
-    if not rows:
-        return
-    what = f"{len(rows):,} passages have no vector, or a damaged one"
-    if bundle is None:
-        found.add(
-            what, "answers", "put the right bundle beside the store; then run with --repair: it embeds them again"
-        )
-        return
-    mend = "embed them again"
-    if repair:
-        encoder = text_encoder(bundle, threads=os.cpu_count() or 1, dim=dim)
-        for start in range(0, len(rows), _EMBEDDED_AT_ONCE):
-            part = rows[start : start + _EMBEDDED_AT_ONCE]
-            texts = [_embedded_text(connection, row) for row in part]
-            codes = packed(encoder.embed(texts, side="document"))
-            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", zip(part, codes, strict=True))
-    found.add(what, "answers", mend if repair else f"run with --repair: {mend}", mended=repair)
-
-
-def _embedded_text(connection: sqlite3.Connection, row: int) -> str:
-    heading, text = connection.execute("SELECT heading, text FROM passages WHERE row = ?", (row,)).fetchone()
-    return f"{heading}\n{text}" if heading else text
-
-
-def _examine_strangers(writer: StoreWriter, found: Examination, *, repair: bool) -> None:
+def _examine_strangers(writer: StoreWriter, *, repair: bool) -> Iterator[Finding]:
     """Files that a killed run left behind."""
-    directory = writer.directory
     named = {record.file for kind in get_args(Derived) if (record := writer.derived(kind))}
-    left = [
+    left = sorted(
         path.name
         for pattern in (DERIVED_PATTERN, f".{DERIVED_PATTERN}.part", _PART_OF_BUNDLE)
-        for path in directory.glob(pattern)
+        for path in writer.directory.glob(pattern)
         if path.name not in named
-    ]
-    if not left:
-        return
-    mend = "remove them"
-    found.add(
-        f"{len(left):,} files are left over from a run that was stopped ({sorted(left)[0]})",
-        "room",
-        mend if repair else f"run with --repair: {mend}",
-        mended=repair,
     )
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+    if left:
+        what = f"files are left over from a run that was stopped: {', '.join(left[:3])}{' …' if len(left) > 3 else ''}"
+        yield mendable(what, "room", "removed", mended=repair)

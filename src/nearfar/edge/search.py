@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from nearfar.edge.edit import IndexEditor
     from nearfar.edge.encoder import Encoder
     from nearfar.edge.keys import Ask
+    from nearfar.edge.rag.retrieve import Retrieved
     from nearfar.edge.reranker import Reranker
-    from nearfar.edge.retrieve import Retrieved
     from nearfar.sources.cut import Cutting
     from nearfar.sources.document import Document, Unchanged
 
@@ -273,8 +273,8 @@ class SearchIndex:
         return self._search(queries, mode, rerank, options)
 
     def retrieve(self, question: str, budget_tokens: int, **options: Any) -> Retrieved:
-        """The passages that answer a question, as sources for a language model; see `nearfar.edge.retrieve.retrieve`."""
-        from nearfar.edge.retrieve import retrieve
+        """The passages that answer a question, as sources for a language model; see `nearfar.edge.rag.retrieve.retrieve`."""
+        from nearfar.edge.rag.retrieve import retrieve
 
         return retrieve(self, question, budget_tokens, **options)
 
@@ -386,21 +386,14 @@ class SearchIndex:
     ) -> tuple[list[int], Features]:
         """The best `depth` rows of each side, ascending, with all features of each (c, 3)."""
         dense, keywords = self._store.dense, self._store.keywords
-        near, cosines = dense.search(vector, depth, allowed)
-        worded = np.array(keywords.candidates(terms, dense.total, allowed=allowed), dtype=np.int64)
-        rows = np.union1d(near, worded)
-        bm25 = keywords.scores(terms, dense.total, rows.tolist())
-        strongest = np.lexsort((rows, -bm25))[:depth]
-        kept = np.isin(rows, near)
-        kept[strongest[bm25[strongest] > 0]] = True
-        rows, bm25 = rows[kept], bm25[kept]
+        near = dense.candidates(vector, depth, allowed)
+        worded = keywords.candidates(terms, dense.total, depth, allowed)
+        rows = np.union1d(near, np.array(worded, dtype=np.int64))
         features = np.zeros((len(rows), 3), dtype=np.float32)
-        known = np.isin(rows, near)
-        features[np.searchsorted(rows, near), 0] = cosines
-        features[~known, 0] = dense.cosines(vector, rows[~known].tolist())
-        features[:, 1] = bm25
-        if bm25.any():
-            features[:, 2] = bm25 / bm25.max()
+        features[:, 0] = dense.codes_of(rows).scores(vector)
+        features[:, 1] = keywords.scores(terms, dense.total, rows.tolist())
+        if features[:, 1].any():
+            features[:, 2] = features[:, 1] / features[:, 1].max()
         return rows.tolist(), features
 
     def _embed(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -20,7 +20,7 @@ Effect = Literal["answers", "speed", "room"]
 _SCALE_BYTES = 4
 _BLOCK = 4096
 _READ_AGAIN = "UPDATE documents SET stamp = '', digest = x'' WHERE doc IN ({})"
-"""Such a document counts as changed: the next run over its source takes it anew."""
+"""Such a document counts as changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ class Finding:
     mended: bool = False
 
 
+def mendable(what: str, effect: Effect, done: str, *, mended: bool) -> Finding:
+    """A fault that a repair mends: what it did, or will do, in the words `done`."""
+    return Finding(what, effect, f"they were {done}" if mended else f"run with --repair: they will be {done}", mended)
+
+
 @dataclass(frozen=True, slots=True)
 class TableCheck:
     """A fault that one statement finds and another one mends.
@@ -47,70 +52,65 @@ class TableCheck:
     Attributes:
         what: is wrong; its number of rows is put before it.
         faulty: what follows `SELECT count(*)`.
-        mend: what the statement does, in words.
-        statement: that mends it, or does what can be done.
-        complete: nothing remains to be done after it.
+        done: what the statement does to them, in words; empty where only the source can bring back what is lost.
+        statement: that mends it, or marks the documents, so that the next run over their source takes them anew.
     """
 
     what: str
     faulty: str
-    mend: str
+    done: str
     statement: str
-    complete: bool = True
 
 
 _INCOMPLETE = """SELECT d.doc FROM documents AS d LEFT JOIN passages AS p ON p.doc = d.doc
                  GROUP BY d.doc HAVING count(p.row) = 0 OR count(p.row) <> max(p.number) OR min(p.number) <> 1"""
 # `length` counts up to the first NUL, so texts with one are left out.
 _WRONG_LENGTH = "SELECT doc FROM passages WHERE length(text) <> ends - begins AND instr(text, char(0)) = 0"
-_AGAIN = "run nearfar index again on the source (or upsert them again): it takes them anew"
 
 TABLE_CHECKS = (
     TableCheck(
         "passages belong to no document",
         "FROM passages WHERE doc NOT IN (SELECT doc FROM documents)",
-        "remove them: no answer shows them",
+        "removed, as no answer shows them",
         "DELETE FROM passages WHERE doc NOT IN (SELECT doc FROM documents)",
     ),
     TableCheck(
         "vectors belong to no passage",
         "FROM vectors WHERE row NOT IN (SELECT row FROM passages)",
-        "remove them",
+        "removed",
         "DELETE FROM vectors WHERE row NOT IN (SELECT row FROM passages)",
     ),
     TableCheck(
         "values of metadata belong to no document",
         "FROM attributes WHERE doc NOT IN (SELECT doc FROM documents)",
-        "remove them",
+        "removed",
         "DELETE FROM attributes WHERE doc NOT IN (SELECT doc FROM documents)",
     ),
     TableCheck(
         "passages are marked as removed and are there, so that a search may leave them out",
         "FROM removed WHERE row IN (SELECT row FROM passages)",
-        "take the mark away",
+        "freed of the mark",
         "DELETE FROM removed WHERE row IN (SELECT row FROM passages)",
     ),
     TableCheck(
         "derived files cover rows that the store has never given",
         """FROM meta WHERE key LIKE 'derived.%' AND json_extract(value, '$.last_row') >
            coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'passages'), 0)""",
-        "make them again, and give new rows after them",
+        "made again",
         """UPDATE sqlite_sequence SET seq = (SELECT max(json_extract(value, '$.last_row')) FROM meta
            WHERE key LIKE 'derived.%') WHERE name = 'passages'""",
     ),
     TableCheck(
         "documents lack some of their passages",
         f"FROM ({_INCOMPLETE})",
-        _AGAIN,
+        "",
         _READ_AGAIN.format(_INCOMPLETE),
-        complete=False,
     ),
     TableCheck(
         "documents have a passage of another length than it should have",
         f"FROM (SELECT DISTINCT doc FROM ({_WRONG_LENGTH}))",
-        _AGAIN,
+        "",
         _READ_AGAIN.format(_WRONG_LENGTH),
-        complete=False,
     ),
 )
 """In the order in which they are mended."""

@@ -21,7 +21,7 @@ from nearfar.index.postings import Postings
 __all__ = ["MAX_NEWER", "MAX_SCORED", "MAX_TERMS", "KeywordSearch", "Term", "distinct_words"]
 
 MAX_SCORED = 300
-"""Candidates of a hybrid query whose BM25 is computed."""
+"""Candidates of a hybrid query whose BM25 FTS5 computes."""
 MAX_NEWER = 4096
 """Passages newer than the postings that are cut into words in memory, at some 30 microseconds each. With more of them
 FTS5 alone is asked, until indexing has written the postings anew."""
@@ -120,7 +120,9 @@ class KeywordSearch:
             Up to `limit` rows, ascending.
         """
         if self._bm25 is None:
-            rows = self._fts5.candidates(terms, total, limit, allowed)
+            rows = self._fts5.candidates(terms, total, max(limit, MAX_SCORED), allowed)
+            scores = self._fts5.scores(terms, total, rows.tolist())
+            rows = np.sort(rows[np.argsort(-scores, kind="stable")[:limit]])
         else:
             rows = np.sort(self._bm25.best(_stems(terms, total), limit, allowed)[0])
         found: list[int] = rows.tolist()

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nearfar.edge.keys import Key
 
 _REMOVE_AT_ONCE = 4096
+_SETTLED_SHARE = 0.02
 
 Content = tuple[str, str]
 """What of a passage is embedded: heading and text."""
@@ -191,6 +192,7 @@ class StoreWriter:
             seen: numbers of documents that stay as they are; what is neither written nor seen can be removed at the end.
         """
         run, run_many = self._connection.execute, self._connection.executemany
+        codes = iter(packed(np.concatenate([new.vectors for new in documents])) if documents else ())
         with explained(self.directory), self._transaction():
             self._remove(replaced)
             for number, document in changed:
@@ -204,9 +206,7 @@ class StoreWriter:
                 )
                 doc = inserted.lastrowid
                 assert doc is not None
-                for number, (passage, code) in enumerate(
-                    zip(document.passages, packed(new.vectors), strict=True), start=1
-                ):
+                for number, passage in enumerate(document.passages, start=1):
                     text = document.text[passage.begin : passage.end]
                     heading, location = passage.heading or document.title, passage.location or document.location
                     added = run(
@@ -214,7 +214,7 @@ class StoreWriter:
                            VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
                         (doc, number, heading, text, location, passage.page, passage.begin, passage.end),
                     )
-                    run("INSERT INTO vectors VALUES (?, ?)", (added.lastrowid, code))
+                    run("INSERT INTO vectors VALUES (?, ?)", (added.lastrowid, next(codes)))
                 if document.metadata:
                     self._tag(doc, document.metadata)
                 run("INSERT OR IGNORE INTO seen VALUES (?)", (doc,))
@@ -250,9 +250,16 @@ class StoreWriter:
         return total
 
     def settle_keywords(self) -> None:
-        """Merge the keyword index into one piece and count how many passages hold each common term."""
-        run = self._connection.execute
+        """Merge the keyword index into one piece and count how many passages hold each common term.
+
+        Where few passages are new since the last time, nothing is done: it takes as long as the whole index is large, and
+        only the speed of searches without postings depends on it.
+        """
+        run, last = self._connection.execute, self.last_row()
+        if last - int(self._meta("settled") or 0) <= _SETTLED_SHARE * self.count():
+            return
         with explained(self.directory), self._transaction():
+            run("INSERT OR REPLACE INTO meta VALUES ('settled', ?)", (str(last),))
             run("INSERT INTO keywords (keywords) VALUES ('optimize')")
             run("DELETE FROM term_counts")
             run("INSERT INTO term_counts SELECT term, doc FROM keyword_terms WHERE doc >= ?", (COMMON_TERM,))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.collection import Collection, collect_index, collect_pictures, collect_texts
+from nearfar.edge.collections.collection import Collection, collect_index, collect_pictures, collect_texts
+from nearfar.edge.collections.near_threshold import Threshold, sample_ids, threshold_for_pictures, threshold_for_texts
 from nearfar.edge.encoder import Encoder
-from nearfar.edge.near_threshold import Threshold, sample_ids, threshold_for_pictures, threshold_for_texts
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER, store_path
 from nearfar.errors import DataError

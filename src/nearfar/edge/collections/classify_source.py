@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.classify import Classifier, Label
-from nearfar.edge.collection import Collection, Entry
-from nearfar.edge.gather import Columns, gather, is_index, open_pictures
+from nearfar.edge.collections.classify import Classifier, Label
+from nearfar.edge.collections.collection import Collection, Entry
+from nearfar.edge.collections.gather import Columns, gather, is_index, open_pictures
 from nearfar.errors import BundleError, DataError
 from nearfar.progress import Stages, silent
 from nearfar.sources.document import ReadReport

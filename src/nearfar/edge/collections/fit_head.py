@@ -14,9 +14,9 @@ from nearfar.bundle.bundle import CARD, MANIFEST, Bundle
 from nearfar.bundle.card import render_card
 from nearfar.bundle.manifest import Head, Manifest
 from nearfar.bundle.writer import BundleWriter
-from nearfar.edge.abstain import choose_threshold
-from nearfar.edge.classify import logits, softmax
-from nearfar.edge.logistic import fit_logistic
+from nearfar.edge.collections.abstain import choose_threshold
+from nearfar.edge.collections.classify import logits, softmax
+from nearfar.edge.collections.logistic import fit_logistic
 from nearfar.errors import DataError
 
 PENALTIES = (0.3, 0.1, 0.03, 0.01)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Literal, Protocol, get_args
 
-from nearfar.edge.citation import Citation, Passage, runs
+from nearfar.edge.rag.citation import Citation, Passage, runs
 from nearfar.errors import DataError
 
 Order = Literal["score", "document"]

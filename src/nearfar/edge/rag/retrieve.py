@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from nearfar.edge.citation import Citation
-from nearfar.edge.pack import Count, Hit, Order, Passages, Retrieved, check_limits, pack
+from nearfar.edge.rag.citation import Citation
+from nearfar.edge.rag.pack import Count, Hit, Order, Passages, Retrieved, check_limits, pack
 
 if TYPE_CHECKING:
     from nearfar.bundle.bundle import Bundle
@@ -80,7 +80,7 @@ def retrieve(
         StoreError: the index is damaged.
     """
     if count is None:
-        from nearfar.edge.token_count import token_counter
+        from nearfar.edge.rag.token_count import token_counter
 
         count = token_counter(index.bundle)
     check_limits(budget_tokens, neighbours, order)

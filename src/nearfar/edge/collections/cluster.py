@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.edge.collection import Rows
+from nearfar.edge.collections.collection import Rows
 from nearfar.errors import DataError
 from nearfar.evaluate.clustering import k_means
 from nearfar.progress import Stages, silent

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.edge.collection import Rows
+from nearfar.edge.collections.collection import Rows
 from nearfar.progress import Stages, Tick, silent
 
 _ROWS, _COLUMNS = 512, 4096

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nearfar.edge.dedupe import Group, find_duplicates
-from nearfar.edge.gather import Gathered
-from nearfar.edge.near_threshold import Threshold, chance
-from nearfar.edge.shingles import jaccard
+from nearfar.edge.collections.dedupe import Group, find_duplicates
+from nearfar.edge.collections.gather import Gathered
+from nearfar.edge.collections.near_threshold import Threshold, chance
+from nearfar.edge.collections.shingles import jaccard
 from nearfar.errors import DataError
 from nearfar.progress import Stages, silent
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.edge.collection import Collection, Rows
-from nearfar.edge.light_edits import edited_picture, edited_text
-from nearfar.edge.shingles import jaccard
+from nearfar.edge.collections.collection import Collection, Rows
+from nearfar.edge.collections.light_edits import edited_picture, edited_text
+from nearfar.edge.collections.shingles import jaccard
 from nearfar.embedder import Embedder, Item
 from nearfar.errors import DataError
 
