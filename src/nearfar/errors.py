@@ -23,6 +23,10 @@ class StoreError(NearfarError):
     """A search index (the store on disk) is missing, damaged, or belongs to another bundle."""
 
 
+class KeyUnavailableError(NearfarError):
+    """A key cannot be made, found or unlocked; the message names the place and never the secret."""
+
+
 class RunError(NearfarError):
     """A training run cannot start, go on or be resumed."""
 

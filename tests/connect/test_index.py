@@ -12,8 +12,7 @@ from tiny_bundle import write_tiny_bundle
 
 from nearfar.connect import open_index, push
 from nearfar.edge import SearchIndex
-from nearfar.edge.keys.key import KeyUnavailableError
-from nearfar.errors import DataError, StoreError
+from nearfar.errors import DataError, KeyUnavailableError, StoreError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode")
 _COUNT = 400

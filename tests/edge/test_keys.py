@@ -13,10 +13,10 @@ import traceback
 
 import pytest
 
-from nearfar.edge.keys import Key, KeyUnavailableError, change_passphrase, create_key, has_key, key_status, move_key
+from nearfar.edge.keys import Key, change_passphrase, create_key, has_key, key_status, move_key
 from nearfar.edge.keys import open_key as unlock
 from nearfar.edge.keys.primitives import derive, unwrap, wrap
-from nearfar.errors import MissingExtraError, NearfarError
+from nearfar.errors import KeyUnavailableError, MissingExtraError, NearfarError
 
 pytest.importorskip("cryptography")
 keyring = pytest.importorskip("keyring")
@@ -427,7 +427,8 @@ def test_at_a_terminal_it_is_asked_twice_and_not_shown(folder, second, answer):
     if child == 0:
         code = """
 import pathlib, sys
-from nearfar.edge.keys import KeyUnavailableError, create_key
+from nearfar.edge.keys import create_key
+from nearfar.errors import KeyUnavailableError
 try:
     create_key(pathlib.Path(sys.argv[1]), "passphrase")
     print("made")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from nearfar.connect.address import parse_address
 from nearfar.connect.outgoing import Passages, outgoing
 from nearfar.connect.server import About, Server, connect
+from nearfar.edge.keys import key_if_any
 from nearfar.edge.store.reader import StoreReader
 from nearfar.errors import StoreError
 
@@ -80,11 +81,9 @@ def push(
             made with another bundle.
         MissingExtraError: the packages for this server are not installed.
     """
-    from nearfar.edge.keys import ask_at_terminal, has_key, open_key
-
     parsed, directory = parse_address(address), Path(index)
     StoreReader.check(directory)  # says what is missing before a key or a server is asked for
-    key = open_key(directory, ask=ask or ask_at_terminal) if has_key(directory) else None
+    key = key_if_any(directory, ask=ask)
     with closing(StoreReader(directory, key=key)) as reader, closing(connect(parsed)) as server, reader.snapshot():
         return push_passages(reader, server, place=str(parsed), rebuild=rebuild, progress=progress)
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.bundle.bundle import Bundle
 from nearfar.edge.derive import renew_derived
+from nearfar.edge.keys import Ask, Key, ask_at_terminal, create_key, key_if_any
 from nearfar.edge.store.failures import explained
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import (
@@ -32,9 +32,6 @@ from nearfar.embedder import Embedder
 from nearfar.errors import BundleError, DataError, StoreError
 from nearfar.sources.cut import Cutting, cut
 from nearfar.sources.document import Document, Metadata, Passage, Scalar, Unchanged
-
-if TYPE_CHECKING:
-    from nearfar.edge.keys import Ask, Key
 
 BATCH = 512
 """Passages embedded and stored in one transaction, and more where one document has more: what a killed run has to do again."""
@@ -327,7 +324,7 @@ def _digest(document: Document) -> bytes:
 
 def stored_dim(directory: Path, ask: Ask | None = None) -> int:
     """Components of the vectors of the index in `directory`."""
-    reader = StoreReader(directory, key=_key(directory, None, ask, new=False))
+    reader = StoreReader(directory, key=key_if_any(directory, ask=ask))
     reader.close()
     return reader.dim
 
@@ -340,7 +337,7 @@ def known_stamps(
     if rebuild or not store_path(directory).exists():
         yield None
         return
-    reader = StoreReader(directory, key=_key(directory, None, ask, new=False))
+    reader = StoreReader(directory, key=key_if_any(directory, ask=ask))
     try:
         yield lambda id, stamp: bool(stamp) and reader.stamp_of(id) == stamp
     finally:
@@ -349,12 +346,9 @@ def known_stamps(
 
 def _key(directory: Path, encrypt: str | None, ask: Ask | None, *, new: bool) -> Key | None:
     """The key of an encrypted index, made where a new one shall be encrypted."""
-    from nearfar.edge.keys import ask_at_terminal, create_key, has_key, open_key
-
-    if has_key(directory):
-        return open_key(directory, ask=ask or ask_at_terminal)
-    if encrypt is None:
-        return None
+    key = key_if_any(directory, ask=ask)
+    if key is not None or encrypt is None:
+        return key
     if not new:
         raise StoreError(
             f"{directory}: the index is not encrypted, and cannot become so in place; use another folder (-o), or "

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.edge.dense import DenseSearch
+from nearfar.edge.keys import key_if_any
 from nearfar.edge.store.derived import content_of
 from nearfar.edge.store.derived_record import DerivedRecord
 from nearfar.edge.store.keyword import KeywordSearch
@@ -40,9 +41,7 @@ class StoreView:
             StoreError: there is none, or it is damaged.
             KeyUnavailableError: the key cannot be had.
         """
-        from nearfar.edge.keys import ask_at_terminal, has_key, open_key
-
-        key = open_key(directory, ask=ask or ask_at_terminal) if has_key(directory) else None
+        key = key_if_any(directory, ask=ask)
         self.reader = StoreReader(directory, key=key)
         self.dense = DenseSearch(self.reader, key=key)
         self.keywords = KeywordSearch(self.reader.connection)

@@ -8,7 +8,9 @@ World graphs", 2018; Douze et al., "The Faiss library", 2024.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +22,8 @@ from nearfar.index.faiss_threads import faiss, faiss_threads
 
 Rows = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
+
+_READING = threading.Lock()
 
 
 class HnswIndex:
@@ -81,7 +85,8 @@ class HnswIndex:
         try:
             # Faiss writes to the log of the process what it cannot open; Python's words are better.
             path.open("rb").close()
-            graph = library.read_index(str(path), 0 if writable else library.IO_FLAG_MMAP_IFC)
+            with _nothing_larger_than(path.stat().st_size):
+                graph = library.read_index(str(path), 0 if writable else library.IO_FLAG_MMAP_IFC)
         except (OSError, RuntimeError, MemoryError) as error:
             raise StoreError(f"{path}: faiss {library.__version__} cannot read the graph of the index") from error
         return cls(_checked(graph, str(path)))
@@ -95,7 +100,8 @@ class HnswIndex:
         """
         library = faiss()
         try:
-            graph = library.read_index(library.ZeroCopyIOReader(library.swig_ptr(content), len(content)))
+            with _nothing_larger_than(len(content)):
+                graph = library.read_index(library.ZeroCopyIOReader(library.swig_ptr(content), len(content)))
         except (RuntimeError, MemoryError) as error:
             raise StoreError(f"{name}: faiss {library.__version__} cannot read the graph of the index") from error
         return cls(_checked(graph, name), content)
@@ -183,9 +189,8 @@ class HnswIndex:
             shown = allowed if without is None else np.setdiff1d(allowed, without, assume_unique=True)
             mask = np.zeros(int(shown.max(initial=0)) + 1, dtype=np.bool_)
             mask[shown] = True
-            bits = np.packbits(mask, bitorder="little")
-            selected = library.IDSelectorBitmap(len(mask), library.swig_ptr(bits))
-            selected.bits = bits  # faiss keeps a pointer only
+            # Given the array, faiss takes its size in bytes; of a size in bits it would read what lies behind.
+            selected = library.IDSelectorBitmap(np.packbits(mask, bitorder="little"))
             return library.SearchParametersHNSW(efSearch=ef, sel=selected)
         if without is not None and len(without):
             hidden = library.IDSelectorBatch(np.ascontiguousarray(without, dtype=np.int64))
@@ -196,6 +201,22 @@ class HnswIndex:
 def links_for(dim: int) -> int:
     """Neighbours that suit vectors of `dim` components: links (two times four bytes each) take a third of the codes."""
     return min(16, max(8, dim // 24))
+
+
+@contextmanager
+def _nothing_larger_than(size: int) -> Iterator[None]:
+    """Let faiss read no table of more bytes: of a damaged file it would take as much memory as the file asks for.
+
+    The setting is the process's, so one file is read at a time.
+    """
+    library = faiss()
+    with _READING:
+        before = library.get_deserialization_vector_byte_limit()
+        library.set_deserialization_vector_byte_limit(size)
+        try:
+            yield
+        finally:
+            library.set_deserialization_vector_byte_limit(before)
 
 
 def _checked(graph: Any, name: str) -> Any:

@@ -9,7 +9,7 @@ from nearfar.errors import MissingExtraError
 from nearfar.sources.document import Document, ReadReport
 from nearfar.sources.formats import TEXT_SUFFIXES, read_file
 from nearfar.sources.plain import UnreadableError
-from nearfar.sources.sections import passages
+from nearfar.sources.sections import Section, passages
 from nearfar.sources.walk import files_of, refuse_nothing, shown, with_dots
 
 
@@ -69,11 +69,18 @@ class FolderSource:
                     id=f"{name}#{number}",
                     text=passage,
                     title=section.heading or file_title,
-                    location=f"{place}#page={section.page}"
-                    if section.page
-                    else f"{place}:{line if section.verbatim else section.line}",
+                    location=_place(place, section, line),
                     group=name,
                     parent_title=file_title,
                 )
         if not number:
             report.skip(place, "no text under its headings")
+
+
+def _place(place: str, section: Section, line: int) -> str:
+    """Where a person finds a passage of a section: as exactly as the file can say."""
+    if section.page is not None:
+        return f"{place}#page={section.page}"
+    if not section.line:
+        return place
+    return f"{place}:{line if section.verbatim else section.line}"

@@ -140,14 +140,14 @@ def _sections(texts: list[str], marks: list[_Mark]) -> Iterator[Section]:
             # A heading that is not found word for word begins where the one before it did.
             at = _place(text, title, begin) if marks[next_mark][0] == index else begin
             if text[begin:at].strip():
-                yield Section(heading, text[begin:at], 1, False, level, index + 1, named_in_body=True)
+                yield Section(heading, text[begin:at], 0, False, level, index + 1, named_in_body=True)
             if at == begin and title_level > level and heading:
                 # Two headings in a row: the outer one has no text of its own, but the inner one stands under it.
-                yield Section(heading, "", 1, False, level, index + 1, named_in_body=True)
+                yield Section(heading, "", 0, False, level, index + 1, named_in_body=True)
             begin, heading, level = at, title, title_level
             next_mark += 1
         if text[begin:].strip():
-            yield Section(heading, text[begin:], 1, False, level, index + 1, named_in_body=True)
+            yield Section(heading, text[begin:], 0, False, level, index + 1, named_in_body=True)
 
 
 def _place(text: str, title: str, begin: int) -> int:

@@ -39,7 +39,7 @@ class Section:
     Attributes:
         heading: the heading as plain text; empty for what stands before the first one.
         body: the text up to the next heading; may be blank.
-        line: the line of the file, from 1, that `body` starts at; where the file has no lines, 1.
+        line: the line of the file, from 1, that `body` starts at; 0 where the file has no lines.
         verbatim: whether the lines of `body` are lines of the file, so that places inside it can be counted from `line`.
         level: 1 for the topmost headings; a heading stands under the last one before it with a lower level.
         page: the page, from 1, where the file has pages.

@@ -42,7 +42,7 @@ def assemble(parsed: Parsed, place: str, cutting: Cutting) -> tuple[str, tuple[P
         line, counted_to = part.line, part.body
         for begin, end in spans(text, part.begin, part.end, cutting):
             location = ""
-            if part.section.page is None:
+            if part.section.line:
                 if part.section.verbatim and begin > counted_to:
                     line += text.count("\n", counted_to, begin)
                     counted_to = begin

@@ -80,7 +80,7 @@ def _sections(body: Any, styles: dict[str, str]) -> tuple[str, list[Section]]:
 
     def end_section() -> None:
         if heading or lines:
-            sections.append(Section(heading, "\n".join(lines).strip("\n"), 1, verbatim=False, level=level))
+            sections.append(Section(heading, "\n".join(lines).strip("\n"), 0, verbatim=False, level=level))
 
     for block in _blocks(body):
         if block.tag == f"{_W}tbl":

@@ -11,6 +11,7 @@ from nearfar.bundle.bundle import Bundle
 from nearfar.edge.collections.collection import Collection, collect_index, collect_pictures, collect_texts
 from nearfar.edge.collections.near_threshold import Threshold, sample_ids, threshold_for_pictures, threshold_for_texts
 from nearfar.edge.encoder import Encoder
+from nearfar.edge.keys import has_key
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER, store_path
 from nearfar.errors import DataError
@@ -108,6 +109,11 @@ def gather(
     if is_index(place):
         if source is not None:
             raise DataError(f"{place} is an index, which has its own items: leave out {source}, or name a bundle")
+        if has_key(place):
+            raise DataError(
+                f"{place}: the index is encrypted, and its texts would be written in clear to a temporary folder; name its "
+                "bundle and the source in its place"
+            )
         store = StoreReader(place)
         try:
             with store.snapshot(), collect_index(store, passages=passages, stages=stages) as collection:

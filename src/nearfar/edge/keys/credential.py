@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nearfar.edge.keys.key import KeyUnavailableError
 from nearfar.edge.keys.secret_text import parse_secret
+from nearfar.errors import KeyUnavailableError
 
 _FOLDER = "CREDENTIALS_DIRECTORY"
 _MAX_BYTES = 4096

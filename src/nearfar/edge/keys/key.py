@@ -6,16 +6,11 @@ import secrets
 from typing import Any, Literal, NoReturn
 
 from nearfar.edge.keys.primitives import derive, wrap
-from nearfar.errors import NearfarError
 
 KEY_BYTES = 32
 
 Purpose = Literal["database", "derived", "templates"]
 """What a subkey is for: the SQLite file, the sealed files derived from it, biometric templates."""
-
-
-class KeyUnavailableError(NearfarError):
-    """A key cannot be made, found or unlocked; the message names the place and never the secret."""
 
 
 class Key:

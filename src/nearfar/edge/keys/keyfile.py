@@ -7,8 +7,9 @@ import secrets
 import stat
 from pathlib import Path
 
-from nearfar.edge.keys.key import KEY_BYTES, KeyUnavailableError
+from nearfar.edge.keys.key import KEY_BYTES
 from nearfar.edge.keys.secret_text import parse_secret
+from nearfar.errors import KeyUnavailableError
 
 _MAX_BYTES = 4096
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from nearfar.edge.keys.key import KEY_BYTES, KeyUnavailableError
+from nearfar.edge.keys.key import KEY_BYTES
 from nearfar.edge.keys.secret_text import parse_secret
-from nearfar.errors import MissingExtraError
+from nearfar.errors import KeyUnavailableError, MissingExtraError
 
 SERVICE = "nearfar"
 _OTHERWISE = "choose another place for the key: passphrase, or credential:NAME for a systemd service"

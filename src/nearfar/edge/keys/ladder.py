@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfar.edge.keys.credential import credential_secret
-from nearfar.edge.keys.key import Key, KeyUnavailableError
+from nearfar.edge.keys.key import Key
 from nearfar.edge.keys.keyfile import keyfile_secret
 from nearfar.edge.keys.keystore import keystore_secret
 from nearfar.edge.keys.passphrase import Ask, Asked, ask_at_terminal, check_new, passphrase_secret
@@ -33,7 +33,7 @@ from nearfar.edge.keys.record import (
     read_record,
     write_record,
 )
-from nearfar.errors import NearfarError
+from nearfar.errors import KeyUnavailableError, NearfarError
 
 _SPECS = "keystore:NAME, credential:NAME, passphrase or file:PATH"
 _PROTECTS = {
@@ -97,6 +97,16 @@ def open_key(directory: Path, *, ask: Ask = ask_at_terminal) -> Key:
         MissingExtraError: the packages of the extra `encryption` are not installed.
     """
     return _unlock(directory, read_record(directory), ask)
+
+
+def key_if_any(directory: Path, *, ask: Ask | None = None) -> Key | None:
+    """Unlock the key of the data in `directory`, asking at the terminal by default; None where the data is not encrypted.
+
+    Raises:
+        KeyUnavailableError: as `open_key`.
+        MissingExtraError: as `open_key`.
+    """
+    return open_key(directory, ask=ask or ask_at_terminal) if has_key(directory) else None
 
 
 def change_passphrase(directory: Path, *, ask: Ask = ask_at_terminal) -> None:

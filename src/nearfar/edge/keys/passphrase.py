@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Callable
 from typing import Literal
 
-from nearfar.edge.keys.key import KeyUnavailableError
 from nearfar.edge.keys.primitives import stretch
 from nearfar.edge.keys.record import PassphraseRung
+from nearfar.errors import KeyUnavailableError
 
 VARIABLE = "NEARFAR_PASSPHRASE"
 NEW_VARIABLE = "NEARFAR_NEW_PASSPHRASE"

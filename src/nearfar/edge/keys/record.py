@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nearfar.edge.keys.key import KeyUnavailableError
+from nearfar.errors import KeyUnavailableError
 from nearfar.index.derived_file import derived_file
 
 RECORD_FILE = "key.json"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nearfar.edge.keys.key import KEY_BYTES, KeyUnavailableError
+from nearfar.edge.keys.key import KEY_BYTES
+from nearfar.errors import KeyUnavailableError
 
 
 def parse_secret(data: bytes, place: str) -> bytes:
