@@ -1,46 +1,26 @@
-"""From a server's scores to passages in order: joined, fetched, read again by a cross-encoder, set apart from each other."""
+"""From a server's scores to passages in order: joined, and fetched."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from nearfar.bundle.manifest import Fusion
-from nearfar.connect.server import Question, Scored, Server
-from nearfar.edge.diversity import mmr
+from nearfar.connect.outgoing import metadata_of, passage_key
+from nearfar.connect.server import Found, Question, Scored, Server, Vector
+from nearfar.edge.answer import Answer
 from nearfar.edge.fusion import fuse
 from nearfar.edge.search import CANDIDATES, Mode
+from nearfar.edge.store.reader import StoredPassage
 
-if TYPE_CHECKING:
-    from nearfar.edge.reranker import Reranker
-
+_FIELDS = ("id", "number", "title", "heading", "text", "location", "page", "begin", "end")
 _FETCHED = 50
 """Passages whose texts are fetched at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A passage with its score; `fields` as in `Outgoing`."""
-
-    key: uuid.UUID
-    id: str
-    text: str
-    begin: int
-    end: int
-    score: float
-    fields: Mapping[str, Any]
-
-    @property
-    def content(self) -> str:
-        """Heading and text as one string: what was embedded, and what a cross-encoder reads."""
-        return f"{self.fields['heading']}\n{self.text}" if self.fields["heading"] else self.text
-
-
-def candidates(server: Server, question: Question, fusion: Fusion, k: int) -> Iterator[Candidate]:
+def candidates(server: Server, question: Question, fusion: Fusion, k: int) -> Iterator[Answer]:
     """Passages, best first, for as long as more are wanted.
 
     Args:
@@ -63,22 +43,19 @@ def candidates(server: Server, question: Question, fusion: Fusion, k: int) -> It
         depth *= 4
 
 
-def reranked(found: Sequence[Candidate], query: str, reranker: Reranker) -> list[Candidate]:
-    """Candidates with the scores of a cross-encoder, best first."""
-    scores = reranker.scores(query, [each.content for each in found]).tolist() if found else []
-    scored = [replace(each, score=score) for each, score in zip(found, scores, strict=True)]
-    return sorted(scored, key=lambda each: -each.score)
+def vectors_of(server: Server, passages: Sequence[StoredPassage]) -> Vector:
+    """The vectors of passages, float32 (n, d); zeros for one that a push has deleted since."""
+    keys = [passage_key(passage.id, passage.number) for passage in passages]
+    there = server.passages(keys, vectors=True)
+    found = {key: np.asarray(each.vector, dtype=np.float32) for key, each in there.items() if each.vector is not None}
+    missing = np.zeros(next((len(vector) for vector in found.values()), 1), dtype=np.float32)
+    return np.stack([found.get(key, missing) for key in keys])
 
 
-def diverse(server: Server, found: Sequence[Candidate], k: int, diversity: float) -> list[Candidate]:
-    """K of the candidates, each unlike those before it; see `mmr`."""
-    there = server.passages([each.key for each in found], vectors=True)
-    kept = [each for each in found if each.key in there]
-    if not kept:
-        return []
-    vectors = np.stack([np.asarray(there[each.key].vector, dtype=np.float32) for each in kept])
-    relevance = np.array([each.score for each in kept])
-    return [kept[place] for place in mmr(relevance, vectors, k, diversity).tolist()]
+def stored(found: Found) -> StoredPassage:
+    """A passage as the server keeps it, like one of a store; the server knows no rows."""
+    fields = {name: found.fields[name] for name in _FIELDS}
+    return StoredPassage(0, **fields, metadata=metadata_of(found.fields["metadata"]))
 
 
 def _ranked(scored: Scored, mode: Mode, fusion: Fusion) -> list[tuple[uuid.UUID, float]]:
@@ -90,9 +67,8 @@ def _ranked(scored: Scored, mode: Mode, fusion: Fusion) -> list[tuple[uuid.UUID,
     return sorted(zip(scored.keys, scores.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
 
 
-def _fetched(server: Server, ranked: Sequence[tuple[uuid.UUID, float]]) -> Iterator[Candidate]:
+def _fetched(server: Server, ranked: Sequence[tuple[uuid.UUID, float]]) -> Iterator[Answer]:
     found = server.passages([key for key, _ in ranked], vectors=False)
     for key, score in ranked:
         if key in found:  # a push may have deleted it since
-            fields = found[key].fields
-            yield Candidate(key, fields["id"], fields["text"], fields["begin"], fields["end"], score, fields)
+            yield stored(found[key]), score

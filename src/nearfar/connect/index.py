@@ -5,23 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from nearfar.bundle.bundle import Bundle
 from nearfar.connect.address import parse_address
-from nearfar.connect.candidates import Candidate, candidates, diverse, reranked
-from nearfar.connect.outgoing import metadata_of, passage_key
+from nearfar.connect.candidates import candidates, stored, vectors_of
+from nearfar.connect.outgoing import passage_key
 from nearfar.connect.server import About, Question, Server, Vector, connect
 from nearfar.connect.stems import Stemmer
+from nearfar.edge.answer import RERANK_DEPTH, Rerankers, Wanted, answers, as_hits, checked_query
 from nearfar.edge.distinct import Distinct
-from nearfar.edge.distinct import distinct as told_once
 from nearfar.edge.fusion import NEUTRAL, check_fusion
 from nearfar.edge.hit import Hit
-from nearfar.edge.search import DIVERSITY_POOL, RERANK_DEPTH, Mode
-from nearfar.edge.snippet import snippet
+from nearfar.edge.search import Mode
 from nearfar.edge.store.keyword_terms import MAX_TERMS, distinct_words
 from nearfar.edge.store.reader import StoredPassage
 from nearfar.edge.where import check_keys, parse
@@ -80,7 +79,7 @@ class ServerIndex:
         self._server = server
         self._threads = threads
         self._encoder: Encoder | None = None
-        self._rerankers: dict[Path, Reranker] = {}
+        self._rerankers = Rerankers(threads)
         self._stemmer = Stemmer()
         self._lock = threading.Lock()
         self._fusion = bundle.manifest.fusion or NEUTRAL
@@ -144,38 +143,28 @@ class ServerIndex:
                 server has not the mode or cannot say the condition.
             StoreError: the server cannot be reached, or another bundle's index has taken the place of this one.
         """
-        query = _checked(query)
+        query = checked_query(query)
         mode = mode or self.default_mode
         self._check_mode(mode)
-        _check_numbers(k, diversity, rerank_depth)
+        wanted = Wanted(k, where, min_score, diversity, distinct, rerank_depth)
         condition = parse(where) if where else None
-        reranker = self._reranker(rerank)
-        taken = rerank_depth if reranker else k if diversity is None else max(DIVERSITY_POOL, 5 * k)
+        reranker = self._rerankers.get(rerank)
         with self._lock:
             about = self._about()
             vector = None if mode == "keyword" else self._embed(query, about.dim)
             question = Question(query, vector, mode, condition, about)
-            # A few more than are taken, for those that say the same.
-            depth = taken if distinct == "none" else taken + taken // 2 + 5
-            ranking = candidates(self._server, question, self._fusion, depth)
-            chosen = list(islice(told_once(ranking, distinct), taken))
-            if condition and not chosen and about.whole:
+            ranking = partial(candidates, self._server, question, self._fusion)
+            best = answers(query, ranking, wanted, reranker, partial(vectors_of, self._server))
+            if condition and not best and about.whole:
                 check_keys(condition, lambda _sql, _given: [(key,) for key in about.keys])
-            if reranker:
-                chosen = reranked(chosen, query, reranker)
-            if min_score is not None:
-                chosen = [found for found in chosen if found.score >= min_score]
-            if diversity is not None:
-                chosen = diverse(self._server, chosen, k, diversity)
-            return self._hits(query, mode, chosen[:k])
+            return as_hits(best, self._shown(query, mode))
 
     def passages_of(self, id: str, first: int, last: int) -> list[StoredPassage]:
         """The passages of a document from one number to another, both included, in order; see `SearchIndex.passages_of`."""
         keys = [passage_key(id, number) for number in range(first, last + 1)]
         with self._lock:
             there = self._server.passages(keys, vectors=False)
-        found = [there[key].fields for key in keys if key in there]
-        return [StoredPassage(0, **{**fields, "metadata": metadata_of(fields["metadata"])}) for fields in found]
+        return [stored(there[key]) for key in keys if key in there]
 
     def retrieve(self, question: str, budget_tokens: int, **options: Any) -> Retrieved:
         """The passages that answer a question, as sources for a language model; see `nearfar.edge.rag.retrieve.retrieve`."""
@@ -227,57 +216,13 @@ class ServerIndex:
         vector: Vector = self._encoder.embed([query], side="query")[0]
         return vector
 
-    def _reranker(self, rerank: Reranker | str | Path | None) -> Reranker | None:
-        if not isinstance(rerank, str | Path):
-            return rerank
-        from nearfar.edge.reranker import Reranker
-
-        path = Path(rerank)
-        if path not in self._rerankers:
-            self._rerankers[path] = Reranker.open(path, threads=self._threads)
-        return self._rerankers[path]
-
-    def _hits(self, query: str, mode: Mode, chosen: list[Candidate]) -> list[Hit]:
+    def _shown(self, query: str, mode: Mode) -> list[str]:
+        """Beginnings of the words that a snippet should show."""
         words = distinct_words(query)[:MAX_TERMS]
-        if mode != "dense":
-            stems = (next(iter(places), word) for word, places in zip(words, self._stems(words), strict=True))
-            words = [stem if word.startswith(stem) else word for word, stem in zip(words, stems, strict=True)]
-        shown = sorted(set(words))
-        return [
-            Hit(
-                id=found.id,
-                title=found.fields["title"],
-                text=snippet(found.text, shown),
-                location=found.fields["location"],
-                score=found.score,
-                rank=rank,
-                passage=found.fields["number"],
-                heading="" if found.fields["heading"] == found.fields["title"] else found.fields["heading"],
-                page=found.fields["page"],
-                metadata=metadata_of(found.fields["metadata"]),
-            )
-            for rank, found in enumerate(chosen, start=1)
-        ]
+        if mode == "dense":
+            return words
+        stems = (next(iter(places), word) for word, places in zip(words, self._stems(words), strict=True))
+        return [stem if word.startswith(stem) else word for word, stem in zip(words, stems, strict=True)]
 
     def _stems(self, words: list[str]) -> list[dict[str, list[int]]]:
         return self._stemmer.positions([("", word) for word in words])
-
-
-def _checked(query: str) -> str:
-    if not isinstance(query, str):
-        raise DataError(f"a query is a text, not {type(query).__name__}")
-    query = query.encode("utf-8", "replace").decode().replace("\0", " ")
-    if not query.strip():
-        raise DataError("the query is empty; type some words to search for")
-    return query
-
-
-def _check_numbers(k: int, diversity: float | None, rerank_depth: int) -> None:
-    if k < 1:
-        raise DataError(f"k is how many passages to return, and must be at least 1, not {k}")
-    if rerank_depth < 1:
-        raise DataError(f"rerank_depth is how many passages are read again, and must be at least 1, not {rerank_depth}")
-    if diversity is not None and not 0 <= diversity <= 1:
-        raise DataError(
-            f"diversity is {diversity}; it goes from 0 (only relevance counts) to 1 (only difference counts)"
-        )

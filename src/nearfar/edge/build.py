@@ -265,9 +265,10 @@ def prepared(document: Document | Unchanged, cutting: Cutting) -> Document | Unc
         return Unchanged(_storable(document.id))
     parts = {name: getattr(document, name) for name in ("id", "title", "text", "location", "stamp")}
     sound = {name: _storable(text) for name, text in parts.items()}
-    if sound != parts:
-        # The replacement of a surrogate is as long as it was, so passages stay where they are.
-        document = replace(document, **sound)  # type: ignore[arg-type]
+    passages = tuple(_storable_passage(passage) for passage in document.passages)
+    if sound != parts or passages != document.passages:
+        # What takes the place of a character is as long as it was, so passages stay where they are.
+        document = replace(document, passages=passages, **sound)  # type: ignore[arg-type]
     if document.metadata:
         document = replace(document, metadata=_plain(document))
     if not document.passages:
@@ -285,8 +286,16 @@ def content_id(document: Document) -> str:
 
 
 def _storable(text: str) -> str:
-    """Text without lone surrogates, which a JSON file may hold and no database takes."""
+    """Text without lone surrogates and NUL, which a JSON file may hold; no database takes the one, and few the other."""
+    text = text.replace("\0", "\ufffd")
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _storable_passage(passage: Passage) -> Passage:
+    heading, location = _storable(passage.heading), _storable(passage.location)
+    if (heading, location) == (passage.heading, passage.location):
+        return passage
+    return replace(passage, heading=heading, location=location)
 
 
 def _plain(document: Document) -> Metadata:

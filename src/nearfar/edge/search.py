@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.distinct import Distinct, distinct
-from nearfar.edge.diversity import mmr
+from nearfar.edge.answer import RERANK_DEPTH, Answer, Rerankers, Wanted, answers, as_hits, checked_query
+from nearfar.edge.distinct import Distinct
 from nearfar.edge.fusion import NEUTRAL, check_fusion, fuse
 from nearfar.edge.hit import Hit
-from nearfar.edge.snippet import snippet
 from nearfar.edge.store.keyword import MAX_TERMS, Term, distinct_words
 from nearfar.edge.store.reader import StoredPassage, StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
 Mode = Literal["hybrid", "dense", "keyword"]
 CANDIDATES = 100
 """How many passages each side, embedding and keywords, hands to the fusion."""
-RERANK_DEPTH = 50
-"""How many passages a cross-encoder reads, unless the caller says otherwise."""
-DIVERSITY_POOL = 50
-"""From how many passages, at least, the diverse ones are chosen; five times k where that is more."""
 
 Features = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
@@ -80,7 +75,7 @@ class SearchIndex:
         self.report: BuildReport | None = None
         """What building did, where this index comes from `build`."""
         self._encoder: Encoder | None = None
-        self._rerankers: dict[Path, Reranker] = {}
+        self._rerankers = Rerankers(threads)
         self._threads = threads
         self._lock = threading.Lock()
         self._fusion = bundle.manifest.fusion or NEUTRAL
@@ -249,8 +244,8 @@ class SearchIndex:
                 condition.
             StoreError: the index is damaged.
         """
-        options = _Options(k, where, min_score, diversity, distinct, rerank_depth)
-        return self._search([query], mode, rerank, options)[0]
+        wanted = Wanted(k, where, min_score, diversity, distinct, rerank_depth)
+        return self._search([query], mode, rerank, wanted)[0]
 
     def search_many(
         self,
@@ -269,8 +264,8 @@ class SearchIndex:
 
         The queries are embedded together, which is faster than one by one.
         """
-        options = _Options(k, where, min_score, diversity, distinct, rerank_depth)
-        return self._search(queries, mode, rerank, options)
+        wanted = Wanted(k, where, min_score, diversity, distinct, rerank_depth)
+        return self._search(queries, mode, rerank, wanted)
 
     def retrieve(self, question: str, budget_tokens: int, **options: Any) -> Retrieved:
         """The passages that answer a question, as sources for a language model; see `nearfar.edge.rag.retrieve.retrieve`."""
@@ -293,7 +288,7 @@ class SearchIndex:
         Returns:
             Ids of the documents of the c candidates and their features float32 (c, 3), columns as in `fusion.FEATURES`.
         """
-        query = _checked(query)
+        query = checked_query(query)
         with self._lock:
             vector = self._embed([query])[0]
             with self._store.current():
@@ -314,58 +309,45 @@ class SearchIndex:
         self.close()
 
     def _search(
-        self, queries: Sequence[str], mode: Mode | None, rerank: Reranker | str | Path | None, options: _Options
+        self, queries: Sequence[str], mode: Mode | None, rerank: Reranker | str | Path | None, wanted: Wanted
     ) -> list[list[Hit]]:
-        texts = [_checked(query) for query in queries]
+        texts = [checked_query(query) for query in queries]
         mode = mode or self.default_mode
         if mode not in get_args(Mode):
             raise DataError(f"there is no search mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
-        options.check()
-        reranker = self._reranker(rerank)
+        reranker = self._rerankers.get(rerank)
         with self._lock:
             vectors = None if mode == "keyword" or not texts else self._embed(texts)
             with self._store.current():
-                allowed = self._store.allowed(options.where) if options.where else None
+                allowed = self._store.allowed(wanted.where) if wanted.where else None
                 found = []
                 for number, text in enumerate(texts):
                     terms = self._store.keywords.terms(text) if mode != "dense" else ()
                     question = _Question(text, mode, None if vectors is None else vectors[number], terms)
-                    found.append(self._answer(question, options, allowed, reranker))
+                    ranking = partial(self._ranking, question, allowed)
+                    best = answers(text, ranking, wanted, reranker, self._vectors)
+                    found.append(as_hits(best, _shown(question)))
                 return found
 
-    def _answer(
-        self, question: _Question, options: _Options, allowed: Rows | None, reranker: Reranker | None
-    ) -> list[Hit]:
-        """The hits of one question, inside a snapshot."""
-        ranking = self._ranking(question, options.pool(reranked=reranker is not None), allowed)
-        chosen: list[tuple[StoredPassage, float]] = list(
-            islice(_told_once(ranking, options.distinct), options.taken(reranker))
-        )
-        if reranker is not None and chosen:
-            scores = reranker.scores(question.text, [_content(passage) for passage, _ in chosen])
-            order = np.argsort(-scores, kind="stable")
-            chosen = [(chosen[position][0], float(scores[position])) for position in order]
-        if options.min_score is not None:
-            chosen = [found for found in chosen if found[1] >= options.min_score]
-        if options.diversity is not None and chosen:
-            codes = self._store.reader.codes_of([passage.row for passage, _ in chosen])
-            order = mmr(np.array([score for _, score in chosen]), codes.vectors(), options.k, options.diversity)
-            chosen = [chosen[position] for position in order]
-        return _hits(chosen[: options.k], _shown(question))
+    def _vectors(self, passages: Sequence[StoredPassage]) -> npt.NDArray[np.float32]:
+        return self._store.reader.codes_of([passage.row for passage in passages]).vectors()
 
-    def _ranking(self, question: _Question, pool: int, allowed: Rows | None) -> Iterator[tuple[StoredPassage, float]]:
+    def _ranking(self, question: _Question, allowed: Rows | None, pool: int) -> Iterator[Answer]:
         """The passages of a question, best first, read when they are asked for; more are looked for when those run out."""
-        given = 0
+        given: set[int] = set()
         while True:
             ranked = self._ranked(question, pool, allowed)
-            while given < len(ranked):
-                part = ranked[given : given + max(10, pool // 4)]
+            # A deeper look can find something better than what is out already; it comes after that, and none comes twice.
+            fresh = [found for found in ranked if found[0] not in given]
+            step = max(10, pool // 4)
+            for start in range(0, len(fresh), step):
+                part = fresh[start : start + step]
                 passages = self._store.reader.passages_in([row for row, _ in part])
                 for row, score in part:
-                    given += 1
                     yield passages[row], score
             if len(ranked) < pool:
                 return
+            given.update(row for row, _ in fresh)
             pool *= 4
 
     def _ranked(self, question: _Question, k: int, allowed: Rows | None) -> Ranked:
@@ -403,51 +385,6 @@ class SearchIndex:
             self._encoder = Encoder.open(self.bundle, threads=self._threads, dim=self._store.reader.dim)
         return self._encoder.embed(queries, side="query")
 
-    def _reranker(self, rerank: Reranker | str | Path | None) -> Reranker | None:
-        if rerank is None or not isinstance(rerank, str | Path):
-            return rerank
-        from nearfar.edge.reranker import Reranker
-
-        path = Path(rerank)
-        if path not in self._rerankers:
-            self._rerankers[path] = Reranker.open(path, threads=self._threads)
-        return self._rerankers[path]
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What a caller of `search` asks for beside the query."""
-
-    k: int
-    where: str | None
-    min_score: float | None
-    diversity: float | None
-    distinct: Distinct
-    rerank_depth: int
-
-    def check(self) -> None:
-        if self.k < 1:
-            raise DataError(f"k is how many documents to return, and must be at least 1, not {self.k}")
-        if self.rerank_depth < 1:
-            raise DataError(
-                f"rerank_depth is how many passages are read again, and must be at least 1, not {self.rerank_depth}"
-            )
-        if self.diversity is not None and not 0 <= self.diversity <= 1:
-            raise DataError(
-                f"diversity is {self.diversity}; it goes from 0 (only relevance counts) to 1 (only difference counts)"
-            )
-
-    def taken(self, reranker: Reranker | None) -> int:
-        """How many distinct passages are chosen from."""
-        if reranker is not None:
-            return self.rerank_depth
-        return self.k if self.diversity is None else max(DIVERSITY_POOL, 5 * self.k)
-
-    def pool(self, *, reranked: bool) -> int:
-        """How many passages are ranked at first; a few more than are taken, for those that say the same."""
-        taken = self.rerank_depth if reranked else self.k if self.diversity is None else max(DIVERSITY_POOL, 5 * self.k)
-        return taken if self.distinct == "none" else taken + taken // 2 + 5
-
 
 def text_encoder(bundle: Bundle, *, threads: int, dim: int | None) -> Encoder:
     """The encoder of a bundle that embeds texts.
@@ -465,51 +402,8 @@ def text_encoder(bundle: Bundle, *, threads: int, dim: int | None) -> Encoder:
     return Encoder.open(bundle, threads=threads, dim=dim)
 
 
-def _told_once(ranking: Iterator[tuple[StoredPassage, float]], kind: Distinct) -> Iterator[tuple[StoredPassage, float]]:
-    scores: dict[int, float] = {}
-
-    def passages() -> Iterator[StoredPassage]:
-        for passage, score in ranking:
-            scores[passage.row] = score
-            yield passage
-
-    return ((passage, scores[passage.row]) for passage in distinct(passages(), kind))
-
-
-def _content(passage: StoredPassage) -> str:
-    return f"{passage.heading}\n{passage.text}" if passage.heading else passage.text
-
-
 def _shown(question: _Question) -> list[str]:
     """Beginnings of the words that a snippet should show."""
     if question.mode == "dense":
         return distinct_words(question.text)[:MAX_TERMS]
-    return sorted({term.stem if term.word.startswith(term.stem) else term.word for term in question.terms})
-
-
-def _hits(best: Sequence[tuple[StoredPassage, float]], shown: Sequence[str]) -> list[Hit]:
-    """Passages as hits, with the part of their text that has most of the words `shown`."""
-    return [
-        Hit(
-            id=found.id,
-            title=found.title,
-            text=snippet(found.text, shown),
-            location=found.location,
-            score=score,
-            rank=rank,
-            passage=found.number,
-            heading="" if found.heading == found.title else found.heading,
-            page=found.page,
-            metadata=found.metadata,
-        )
-        for rank, (found, score) in enumerate(best, start=1)
-    ]
-
-
-def _checked(query: str) -> str:
-    if not isinstance(query, str):
-        raise DataError(f"a query is a text, not {type(query).__name__}")
-    query = query.encode("utf-8", "replace").decode().replace("\0", " ")
-    if not query.strip():
-        raise DataError("the query is empty; type some words to search for")
-    return query
+    return [term.stem if term.word.startswith(term.stem) else term.word for term in question.terms]
