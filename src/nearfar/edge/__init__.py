@@ -7,23 +7,44 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nearfar.edge.build import BuildReport
+    from nearfar.edge.collections.classify import Classifier
+    from nearfar.edge.edit import IndexEditor
     from nearfar.edge.encoder import Encoder
     from nearfar.edge.fusion import FEATURES, fit_fusion, fuse
     from nearfar.edge.hit import Hit
+    from nearfar.edge.rag.retrieve import retrieve
+    from nearfar.edge.reranker import Reranker
     from nearfar.edge.search import Mode, SearchIndex
 
 _HOMES = {
     "BuildReport": "build",
+    "Classifier": "collections.classify",
     "Encoder": "encoder",
     "FEATURES": "fusion",
     "Hit": "hit",
+    "IndexEditor": "edit",
     "Mode": "search",
+    "Reranker": "reranker",
     "SearchIndex": "search",
     "fit_fusion": "fusion",
     "fuse": "fusion",
+    "retrieve": "rag.retrieve",
 }
 
-__all__ = ["FEATURES", "BuildReport", "Encoder", "Hit", "Mode", "SearchIndex", "fit_fusion", "fuse"]
+__all__ = [
+    "FEATURES",
+    "BuildReport",
+    "Classifier",
+    "Encoder",
+    "Hit",
+    "IndexEditor",
+    "Mode",
+    "Reranker",
+    "SearchIndex",
+    "fit_fusion",
+    "fuse",
+    "retrieve",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -184,7 +184,7 @@ def store_batch(
     """
     known = writer.known([document.id for document in batch])
     fresh: dict[str, tuple[Document, bytes, KnownDocument | None]] = {}
-    changed: list[tuple[int, Document]] = []
+    changed: dict[int, Document] = {}
     seen: dict[str, int] = {}
     for document in batch:
         before = known.get(document.id)
@@ -201,15 +201,16 @@ def store_batch(
         elif before and before.digest == digest:
             fresh.pop(document.id, None)
             seen[document.id] = before.doc
+            changed.pop(before.doc, None)
             if not _described_alike(before, document):
-                changed.append((before.doc, document))
+                changed[before.doc] = document
         else:
             if (replaced := seen.pop(document.id, None)) is not None:
-                changed = [(doc, other) for doc, other in changed if doc != replaced]
+                changed.pop(replaced, None)
             fresh[document.id] = (document, digest, before)
     new = _embedded(writer, embedder, list(fresh.values()), report)
     replaced_docs = [before.doc for _, _, before in fresh.values() if before]
-    writer.write(new, replaced=replaced_docs, changed=changed, seen=list(seen.values()))
+    writer.write(new, replaced=replaced_docs, changed=list(changed.items()), seen=list(seen.values()))
     report.added += len(fresh) - len(replaced_docs)
     report.updated += len(replaced_docs)
     report.unchanged += len(seen)
