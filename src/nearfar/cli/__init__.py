@@ -9,7 +9,22 @@ from typing import Annotated
 import typer
 
 from nearfar import __version__
-from nearfar.cli import classify, cluster, dedupe, demo, keys, pictures, push, recipe, reranker, retrieve, search, train
+from nearfar.cli import (
+    classify,
+    cluster,
+    dedupe,
+    demo,
+    doctor,
+    edit,
+    keys,
+    pictures,
+    push,
+    recipe,
+    reranker,
+    retrieve,
+    search,
+    train,
+)
 from nearfar.errors import InterruptedRunError, NearfarError
 
 app = typer.Typer(
@@ -28,8 +43,11 @@ app.command()(pictures.views)
 app.command()(search.inspect)
 app.command()(search.index)
 app.command()(search.watch)
+app.command()(edit.add)
+app.command()(edit.remove)
 app.command("search")(search.search)
 app.command()(retrieve.retrieve)
+app.command()(doctor.doctor)
 app.command()(push.push)
 app.command()(dedupe.dedupe)
 app.command()(cluster.cluster)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from nearfar.edge.derive import Engine
@@ -38,7 +38,7 @@ class Indexing:
         self._source = source
         self._output = output
         self._columns = {name: column for name, column in columns.items() if column is not None}
-        self._metadata = "all" if metadata == "all" else tuple(_listed(metadata))
+        self._metadata = columns_of(metadata)
         self._cutting = Cutting(words, overlap)
         self._engine: Engine | None = None if engine is None else check_engine(engine)
         self._dim = dim
@@ -104,5 +104,8 @@ class Indexing:
                 out.print(f"not indexed: {error}", markup=False)
 
 
-def _listed(names: str | None) -> list[str]:
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
+def columns_of(names: str | None) -> tuple[str, ...] | Literal["all"]:
+    """The columns of a table to keep as metadata: those listed with commas between, or the word all."""
+    if names == "all":
+        return "all"
+    return tuple(name.strip() for name in (names or "").split(",") if name.strip())

@@ -1,0 +1,88 @@
+"""`nearfar add`, `nearfar remove`: single documents of an index, while the others stay."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nearfar.edge import BuildReport
+
+Index = Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")]
+
+
+def add(
+    index: Index,
+    source: Annotated[str, typer.Argument(help="A folder, a file or a table, as for nearfar index.")],
+    text: Annotated[str, typer.Option(help="Of a table: the column with the text.")] = "text",
+    title: Annotated[str | None, typer.Option(help="Of a table: the column with the title.")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="Of a table: the column with a unique id.")] = None,
+    location: Annotated[
+        str | None, typer.Option(help="Of a table: the column that says where the document is.")
+    ] = None,
+    metadata: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a table: columns that searches can be narrowed by, with commas between, or the word all."
+        ),
+    ] = None,
+) -> None:
+    """Add documents to an index, or replace those with the same id; nothing else is removed."""
+    from nearfar.cli.console import show_skipped
+    from nearfar.cli.indexing import columns_of
+    from nearfar.edge import SearchIndex
+    from nearfar.sources import open_documents
+    from nearfar.sources.document import Document
+
+    documents = open_documents(
+        source,
+        whole=True,
+        text=text,
+        title=title,
+        id=id_,
+        location=location,
+        metadata=columns_of(metadata),
+        exclude=[index],
+    )
+    with SearchIndex.edit(index) as editor:
+        editor.upsert(document for document in documents.documents() if isinstance(document, Document))
+    report = editor.report
+    show_skipped(documents.report.skipped, [*documents.report.examples, *report.examples])
+    _say(index, report)
+
+
+def remove(
+    index: Index,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of documents, as search shows them.")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="Remove the documents that satisfy a condition, such as: year < 2020")
+    ] = None,
+) -> None:
+    """Remove documents from an index; their files stay."""
+    from nearfar.edge import SearchIndex
+    from nearfar.errors import DataError
+
+    if bool(ids) == (where is not None):
+        raise DataError("say which documents to remove: either their ids, or a condition with --where")
+    with SearchIndex.edit(index) as editor:
+        removed = editor.delete_where(where) if where is not None else editor.delete(ids or [])
+    _say(index, editor.report)
+    if not removed:
+        raise DataError(
+            f"{index}: no document was removed: none has such an id" if ids else f"{index}: no document satisfies that"
+        )
+
+
+def _say(index: Path, report: BuildReport) -> None:
+    from nearfar.cli.console import out
+
+    out.print(
+        f"{index}: {report.added:,} added, {report.updated:,} updated, {report.unchanged:,} unchanged, "
+        f"{report.removed:,} removed, {report.skipped:,} skipped",
+        markup=False,
+        soft_wrap=True,
+    )
