@@ -130,7 +130,7 @@ class DenseSearch:
         near = self._near(query, k, allowed, rescored=k) if k else None
         if near is None:
             return _best(query, self._everything(allowed), k)[0]
-        return np.concatenate([near, _best(query, [self._recent(allowed)], k)[0]])
+        return np.concatenate([near[:k], _best(query, [self._recent(allowed)], k)[0]])
 
     def codes_of(self, rows: Rows) -> Codes:
         """The vectors of rows that are there, in their order."""
@@ -153,9 +153,11 @@ class DenseSearch:
             ef = min(_MOST_EF, ef * self.total // len(allowed))
         _, found = self._base.search(query[None], wanted, ef=ef, allowed=allowed, without=self._removed)
         rows: Rows = found[0][found[0] >= 0]
-        if allowed is not None and len(rows) < min(wanted, int(np.count_nonzero(allowed <= self._record.last_row))):
-            return None
-        return rows
+        # The walk can end early: where little is allowed, or where many vectors are alike.
+        covered = self._record.rows - len(self._removed)
+        if allowed is not None:
+            covered = int(np.count_nonzero(allowed <= self._record.last_row))
+        return None if len(rows) < min(wanted, covered) else rows
 
     def _recent(self, allowed: Rows | None) -> Codes:
         """What is newer than the derived file."""

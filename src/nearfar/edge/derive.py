@@ -167,7 +167,8 @@ def _floats(blocks: Iterator[Codes]) -> Iterator[tuple[Rows, np.ndarray[tuple[in
 
 
 def _sample(writer: StoreWriter) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    every = max(1, writer.last_row() // _SAMPLE)
+    # By the rows that there are: of an index that changes a lot, the last row number is far beyond their count.
+    every = max(1, writer.count() // _SAMPLE)
     sample: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = [
         c.vectors() for c in writer.codes(every=every)
     ]

@@ -343,8 +343,8 @@ class SearchIndex:
             for start in range(0, len(fresh), step):
                 part = fresh[start : start + step]
                 passages = self._store.reader.passages_in([row for row, _ in part])
-                for row, score in part:
-                    yield passages[row], score
+                # A damaged file of postings can name rows that are not there.
+                yield from ((passages[row], score) for row, score in part if row in passages)
             if len(ranked) < pool:
                 return
             given.update(row for row, _ in fresh)
@@ -370,9 +370,10 @@ class SearchIndex:
         dense, keywords = self._store.dense, self._store.keywords
         near = dense.candidates(vector, depth, allowed)
         worded = keywords.candidates(terms, dense.total, depth, allowed)
-        rows = np.union1d(near, np.array(worded, dtype=np.int64))
+        codes = dense.codes_of(np.union1d(near, np.array(worded, dtype=np.int64)))
+        rows = codes.rows
         features = np.zeros((len(rows), 3), dtype=np.float32)
-        features[:, 0] = dense.codes_of(rows).scores(vector)
+        features[:, 0] = codes.scores(vector)
         features[:, 1] = keywords.scores(terms, dense.total, rows.tolist())
         if features[:, 1].any():
             features[:, 2] = features[:, 1] / features[:, 1].max()

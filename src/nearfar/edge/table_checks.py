@@ -19,6 +19,7 @@ Effect = Literal["answers", "speed", "room"]
 
 _SCALE_BYTES = 4
 _BLOCK = 4096
+_IDS_SHOWN = 5
 _READ_AGAIN = "UPDATE documents SET stamp = '', digest = x'' WHERE doc IN ({})"
 """Such a document counts as changed."""
 
@@ -50,7 +51,7 @@ class TableCheck:
     """A fault that one statement finds and another one mends.
 
     Attributes:
-        what: is wrong; its number of rows is put before it.
+        what: the rows that are wrong; their number is put behind it.
         faulty: what follows `SELECT count(*)`.
         done: what the statement does to them, in words; empty where only the source can bring back what is lost.
         statement: that mends it, or marks the documents, so that the next run over their source takes them anew.
@@ -69,31 +70,31 @@ _WRONG_LENGTH = "SELECT doc FROM passages WHERE length(text) <> ends - begins AN
 
 TABLE_CHECKS = (
     TableCheck(
-        "passages belong to no document",
+        "passages that belong to no document",
         "FROM passages WHERE doc NOT IN (SELECT doc FROM documents)",
         "removed, as no answer shows them",
         "DELETE FROM passages WHERE doc NOT IN (SELECT doc FROM documents)",
     ),
     TableCheck(
-        "vectors belong to no passage",
+        "vectors that belong to no passage",
         "FROM vectors WHERE row NOT IN (SELECT row FROM passages)",
         "removed",
         "DELETE FROM vectors WHERE row NOT IN (SELECT row FROM passages)",
     ),
     TableCheck(
-        "values of metadata belong to no document",
+        "values of metadata that belong to no document",
         "FROM attributes WHERE doc NOT IN (SELECT doc FROM documents)",
         "removed",
         "DELETE FROM attributes WHERE doc NOT IN (SELECT doc FROM documents)",
     ),
     TableCheck(
-        "passages are marked as removed and are there, so that a search may leave them out",
+        "passages that are marked as removed and are there, so that a search may leave them out",
         "FROM removed WHERE row IN (SELECT row FROM passages)",
         "freed of the mark",
         "DELETE FROM removed WHERE row IN (SELECT row FROM passages)",
     ),
     TableCheck(
-        "derived files cover rows that the store has never given",
+        "derived files that cover rows which the store has never given",
         """FROM meta WHERE key LIKE 'derived.%' AND json_extract(value, '$.last_row') >
            coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'passages'), 0)""",
         "made again",
@@ -101,13 +102,13 @@ TABLE_CHECKS = (
            WHERE key LIKE 'derived.%') WHERE name = 'passages'""",
     ),
     TableCheck(
-        "documents lack some of their passages",
+        "documents that lack some of their passages",
         f"FROM ({_INCOMPLETE})",
         "",
         _READ_AGAIN.format(_INCOMPLETE),
     ),
     TableCheck(
-        "documents have a passage of another length than it should have",
+        "documents with a passage of another length than it should have",
         f"FROM (SELECT DISTINCT doc FROM ({_WRONG_LENGTH}))",
         "",
         _READ_AGAIN.format(_WRONG_LENGTH),
@@ -128,6 +129,12 @@ def page_problems(connection: sqlite3.Connection) -> list[str]:
 def count(connection: sqlite3.Connection, check: TableCheck) -> int:
     """How many rows have the fault."""
     return int(connection.execute(f"SELECT count(*) {check.faulty}").fetchone()[0])
+
+
+def some_ids(connection: sqlite3.Connection, check: TableCheck) -> list[str]:
+    """The ids of a few of the documents that a check of documents finds."""
+    sql = f"SELECT doc_id FROM documents WHERE doc IN (SELECT doc {check.faulty}) ORDER BY doc LIMIT {_IDS_SHOWN}"
+    return [str(id) for (id,) in connection.execute(sql)]
 
 
 def keywords_agree(connection: sqlite3.Connection) -> bool:

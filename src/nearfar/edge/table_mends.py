@@ -19,6 +19,7 @@ from nearfar.edge.table_checks import (
     keywords_agree,
     mendable,
     rows_without_vector,
+    some_ids,
 )
 from nearfar.edge.where import attribute_rows
 
@@ -58,13 +59,14 @@ def _faults(connection: sqlite3.Connection, dim: int, bundle: Bundle | None, *, 
             connection.execute("INSERT INTO keywords (keywords) VALUES ('rebuild')")
         yield mendable("the keywords are not those of the passages", "answers", "made again", mended=repair)
     for check in TABLE_CHECKS:
-        if faulty := count(connection, check):
-            if repair:
-                connection.execute(check.statement)
-            what = f"{faulty:,} {check.what}"
-            yield (
-                mendable(what, "answers", check.done, mended=repair) if check.done else _only_from_source(what, repair)
-            )
+        if not (faulty := count(connection, check)):
+            continue
+        what = f"{check.what}: {faulty:,}"
+        if not check.done:
+            what += f" ({', '.join(some_ids(connection, check))})"
+        if repair:
+            connection.execute(check.statement)
+        yield mendable(what, "answers", check.done, mended=repair) if check.done else _only_from_source(what, repair)
     yield from _metadata_faults(connection, repair=repair)
     yield from _vector_faults(connection, dim, bundle, repair=repair)
 
@@ -80,10 +82,10 @@ def _metadata_faults(connection: sqlite3.Connection, *, repair: bool) -> Iterato
             if text is None:
                 connection.execute("UPDATE documents SET metadata = '{}', stamp = '' WHERE doc = ?", (doc,))
     if len(wrong) > len(lost):
-        what = f"{len(wrong) - len(lost):,} documents are not found by --where as their metadata says"
+        what = f"documents that --where does not find as their metadata says: {len(wrong) - len(lost):,}"
         yield mendable(what, "answers", "tagged again", mended=repair)
     if lost:
-        yield _only_from_source(f"{len(lost):,} documents have metadata that cannot be read", repair)
+        yield _only_from_source(f"documents with metadata that cannot be read: {len(lost):,}", repair)
 
 
 def _vector_faults(
@@ -92,7 +94,7 @@ def _vector_faults(
     rows = rows_without_vector(connection, dim)
     if not rows:
         return
-    what = f"{len(rows):,} passages have no vector, or a damaged one"
+    what = f"passages with no vector, or a damaged one: {len(rows):,}"
     if bundle is None:
         yield Finding(what, "answers", "put the right bundle beside the store; then run with --repair to embed them again")  # fmt: skip
         return

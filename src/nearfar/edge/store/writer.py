@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from nearfar.edge.keys import Key
 
 _REMOVE_AT_ONCE = 4096
+_CLOSING_TIMEOUT_MS = 2000
 _SETTLED_SHARE = 0.02
 
 Content = tuple[str, str]
@@ -154,6 +155,8 @@ class StoreWriter:
         """Fold the journal into the file, so that the folder can be copied or made read-only, and let go."""
         with explained(self.directory):
             try:
+                # Readers in the middle of a search keep it from being emptied; that is not worth a long wait.
+                self._connection.execute(f"PRAGMA busy_timeout = {_CLOSING_TIMEOUT_MS}")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self._connection.close()
