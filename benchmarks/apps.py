@@ -29,13 +29,13 @@ from typing import NamedTuple
 import numpy as np
 
 from nearfar.bundle import Bundle, BundleWriter, Manifest, Provenance, Tower, render_card
-from nearfar.edge.classify import Classifier
-from nearfar.edge.cluster import find_clusters
-from nearfar.edge.collection import collect_texts
+from nearfar.edge.collections.classify import Classifier
+from nearfar.edge.collections.cluster import find_clusters
+from nearfar.edge.collections.collection import collect_texts
+from nearfar.edge.collections.fit_head import fit_head, store_head
+from nearfar.edge.collections.gather import Gathered
+from nearfar.edge.collections.near_duplicates import near_duplicates
 from nearfar.edge.encoder import Encoder
-from nearfar.edge.fit_head import fit_head, store_head
-from nearfar.edge.gather import Gathered
-from nearfar.edge.near_duplicates import near_duplicates
 from nearfar.evaluate import mean_interval
 from nearfar.evaluate.clustering import compare_clusters
 from nearfar.frontend.settings import TextSettings

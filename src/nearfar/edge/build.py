@@ -82,6 +82,7 @@ def opened_writer(
     rebuild: bool = False,
     encrypt: str | None = None,
     ask: Ask | None = None,
+    synced: bool = False,
 ) -> Iterator[StoreWriter]:
     """Be the writer of the index in `directory`, made where there is none.
 
@@ -92,6 +93,7 @@ def opened_writer(
         rebuild: throw away the index that is there.
         encrypt: of a new index, where its key is kept, as `keys.create_key` takes it.
         ask: gives a passphrase.
+        synced: each batch survives a power cut once it is stored; else the last ones may have to be made again.
 
     Raises:
         StoreError: another process writes it, or it belongs to another bundle, or it cannot be written.
@@ -105,7 +107,7 @@ def opened_writer(
         if new:
             # Before the store: whoever sees a store finds the bundle beside it.
             _keep_bundle(directory, bundle)
-        writer = StoreWriter(directory, bundle_digest=bundle.digest, dim=dim, key=key)
+        writer = StoreWriter(directory, bundle_digest=bundle.digest, dim=dim, key=key, synced=synced)
         try:
             _keep_bundle(directory, bundle)
             yield writer

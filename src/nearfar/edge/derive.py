@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import numpy as np
@@ -15,7 +15,7 @@ from nearfar.edge.store.derived_record import Derived, DerivedRecord
 from nearfar.edge.store.keyword import MAX_NEWER
 from nearfar.edge.store.writer import StoreWriter
 from nearfar.errors import DataError, StoreError
-from nearfar.index.hnsw import HnswIndex
+from nearfar.index.hnsw import HnswIndex, Vectors
 from nearfar.index.postings import Postings
 from nearfar.index.rows import Rows
 from nearfar.index.signs import write_signs
@@ -46,13 +46,15 @@ def check_engine(engine: str) -> Engine:
     return engine  # type: ignore[return-value]
 
 
-def vectors_kind(engine: str, passages: int) -> Derived | None:
-    """What finds vectors among so many passages."""
-    if passages <= EXACT_UP_TO:
-        return None
-    if engine == "auto":
-        return "signs" if passages <= SCAN_UP_TO else "graph"
-    return "graph" if engine == "hnsw" else "signs"
+def wanted(engine: str, passages: int) -> tuple[Derived, ...]:
+    """The derived files that an index of so many passages should have."""
+    kinds: list[Derived] = []
+    if passages > EXACT_UP_TO:
+        scans = engine == "scan" or (engine == "auto" and passages <= SCAN_UP_TO)
+        kinds.append("signs" if scans else "graph")
+    if passages > FTS5_UP_TO:
+        kinds.append("postings")
+    return tuple(kinds)
 
 
 def renew_derived(writer: StoreWriter, *, threads: int | None = None, check: bool = False) -> list[Derived]:
@@ -71,14 +73,11 @@ def renew_derived(writer: StoreWriter, *, threads: int | None = None, check: boo
         StoreError: one could not be written; the store stays as it was and answers without it.
     """
     total, removed = writer.count(), writer.count_removed()
-    kind = vectors_kind(writer.engine(), total)
-    wanted: list[Derived] = [kind] if kind is not None else []
-    if total > FTS5_UP_TO:
-        wanted.append("postings")
-    gone = [other for other in _ALL if other not in wanted and writer.derived(other)]
+    kinds = wanted(writer.engine(), total)
+    gone = [other for other in _ALL if other not in kinds and writer.derived(other)]
     made: list[DerivedRecord] = []
     kept = False
-    for each in wanted:
+    for each in kinds:
         record = _usable(writer, each, check=check)
         stale = record is None or removed > _REMOVED_SHARE * record.rows
         if record is not None and not stale and not _outgrown(writer, record, total):
@@ -150,26 +149,20 @@ def _signs(writer: StoreWriter, total: int) -> DerivedRecord:
 def _graph(writer: StoreWriter, record: DerivedRecord | None, total: int, threads: int) -> DerivedRecord:
     """Build the graph, or link what is new into the one there is."""
     last = writer.last_row()
-    if record is None:
+    if record is None or writer.key_of_derived() is not None:  # what is decrypted into memory cannot grow
         graph = HnswIndex.build(_floats(writer.codes()), sample=_sample(writer), threads=threads)
     else:
-        key, path = writer.key_of_derived(), writer.directory / record.file
-        # What is decrypted into memory is a view for faiss; only what faiss reads by itself can grow.
-        graph = HnswIndex.open(path, writable=True) if key is None else None  # type: ignore[assignment]
-        if graph is None:
-            return _graph(writer, None, total, threads)
+        graph = HnswIndex.open(writer.directory / record.file, writable=True)
         graph.add(_floats(writer.codes(after=record.last_row)), threads=threads)
     return writer.derive("graph", graph.save, last_row=last, rows=len(graph))
 
 
-def _floats(blocks: Iterator[Codes]) -> Iterator[tuple[Rows, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]]:
+def _floats(blocks: Iterator[Codes]) -> Iterator[tuple[Rows, Vectors]]:
     return ((codes.rows, codes.vectors()) for codes in blocks)
 
 
-def _sample(writer: StoreWriter) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def _sample(writer: StoreWriter) -> Vectors:
     # By the rows that there are: of an index that changes a lot, the last row number is far beyond their count.
     every = max(1, writer.count() // _SAMPLE)
-    sample: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = [
-        c.vectors() for c in writer.codes(every=every)
-    ]
+    sample = [codes.vectors() for codes in writer.codes(every=every)]
     return np.concatenate(sample) if sample else next(writer.codes()).vectors()

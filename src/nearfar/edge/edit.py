@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class IndexEditor:
     """Adds, replaces and removes documents of one index; the others stay.
 
-    Used with `with`; meanwhile it is the index's only writer. Each call is stored when it returns, and found by searches
-    from then on; at the end of the block what makes searching fast is brought up to date.
+    Used with `with`; meanwhile it is the index's only writer. Each call is stored when it returns, also should
+    the power fail, and found by searches from then on; at the end of the block what makes searching fast is brought up to date.
 
         with SearchIndex.edit("my.index") as editor:
             editor.upsert([Document("note-7", "Tighten the packing nut.", title="Dripping faucet")])
@@ -49,7 +49,7 @@ class IndexEditor:
         with ExitStack() as stack:
             dim = stored_dim(path, ask)
             self._encoder = text_encoder(bundle, threads=self._threads, dim=dim)
-            self._writer = stack.enter_context(opened_writer(path, bundle, dim, ask=ask))
+            self._writer = stack.enter_context(opened_writer(path, bundle, dim, ask=ask, synced=True))
             self._stack = stack.pop_all()
 
     def upsert(self, documents: Iterable[Document], *, cutting: Cutting | None = None) -> None:

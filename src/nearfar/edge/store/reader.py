@@ -73,6 +73,11 @@ class StoreReader:
         path = store_path(directory)
         with explained(directory):
             self.connection, meta = _open(path, key.subkey("database") if key else None)
+        if not meta:
+            self.close()
+            raise StoreError(
+                f"{directory}: indexing was stopped here before its first document was stored; run nearfar index again"
+            )
         if meta.get("format") != str(FORMAT):
             self.close()
             raise StoreError(
@@ -233,6 +238,8 @@ def _open(path: Path, key: bytes | None) -> tuple[sqlite3.Connection, dict[str, 
 def _connected(path: Path, key: bytes | None, mode: OpenMode) -> tuple[sqlite3.Connection, dict[str, str]]:
     connection = connect(path, key=key, mode=mode)
     try:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
+            return connection, {}
         return connection, dict(connection.execute("SELECT key, value FROM meta").fetchall())
     except BaseException:
         connection.close()

@@ -105,8 +105,17 @@ def _holder(owner: Path) -> str:
 class StoreWriter:
     """Changes one index; whoever makes one holds `writer_lock`."""
 
-    def __init__(self, directory: Path, *, bundle_digest: str, dim: int, key: Key | None = None) -> None:
-        """Open the store in `directory`, or create an empty one, with the key of an encrypted one.
+    def __init__(
+        self, directory: Path, *, bundle_digest: str, dim: int, key: Key | None = None, synced: bool = False
+    ) -> None:
+        """Open the store in `directory`, or create an empty one.
+
+        Args:
+            directory: of the index.
+            bundle_digest: of what embeds.
+            dim: components of a vector.
+            key: of an encrypted store.
+            synced: a transaction that has ended survives a power cut as well, at the cost of a sync each.
 
         Raises:
             StoreError: it is damaged, or was made with another bundle or another number of dimensions, or needs a key.
@@ -117,16 +126,16 @@ class StoreWriter:
         with explained(directory):
             self._connection = connect(store_path(directory), key=key.subkey("database") if key else None, timeout=60.0)
             try:
-                self._prepare(bundle_digest)
+                self._prepare(bundle_digest, synced=synced)
             except BaseException:
                 self._connection.close()
                 raise
 
-    def _prepare(self, bundle_digest: str) -> None:
+    def _prepare(self, bundle_digest: str, *, synced: bool) -> None:
         run = self._connection.execute
         run("PRAGMA journal_mode = WAL")
-        # With WAL, NORMAL keeps the file sound through a power cut; a batch in flight is made again by the next run.
-        run("PRAGMA synchronous = NORMAL")
+        # With WAL, NORMAL keeps the file sound through a power cut; the last batches are made again by the next run.
+        run(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
         with self._transaction():
             if not run("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone():
                 for statement in _statements(SCHEMA):
