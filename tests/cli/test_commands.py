@@ -42,6 +42,7 @@ NOTES = {
     "cat.html": "<html><head><title>Cats</title></head><body><h1>Brushing a cat</h1><p>Brush along the fur, a little every day.</p>"
     "<h1>Cutting claws</h1><p>Cut only the clear tip, with a claw cutter.</p></body></html>",
 }
+HIT = {"id", "title", "text", "location", "score", "rank", "passage", "heading", "page", "metadata"}
 RECIPE = """\
 name: notes
 data:
@@ -108,10 +109,31 @@ def test_from_notes_to_answers(nearfar: Command, folder: Path, tmp_path: Path) -
     for query in ("🚰 fix the tap", "חתול", "faucet " * 15_000, '"unclosed AND (NOT'):
         code, out, _ = nearfar("search", index, query, "--json", "-k", "3")
         assert code == 0
-        assert all(set(hit) == {"id", "title", "text", "location", "score", "rank"} for hit in json.loads(out))
+        hits = json.loads(out)
+        assert all(set(hit) == HIT for hit in hits)
+        assert {hit["id"] for hit in hits} <= set(NOTES), "a file is a document"
+        assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+    code, out, _ = nearfar("search", index, "water", "--json", "-k", "9", "--mode", "keyword", "--distinct", "document")
+    assert {hit["id"] for hit in json.loads(out)} == {"taps.md", "garden.md", "bread.rst", "bike.txt"}
+    (tap,) = [hit for hit in json.loads(out) if hit["id"] == "taps.md"]
+    assert (tap["title"], tap["heading"]) == ("Plumbing", "Repairing a dripping faucet")
+    assert "taps.md:" in tap["location"]
+    code, _, err = nearfar("search", index, "water", "--where", "year = 2020")
+    assert code == 2
+    assert "year" in err
     code, _, err = nearfar("search", index, "  ")
     assert code == 2
     assert "the query is empty" in err
+
+    sealed, key = tmp_path / "sealed.index", tmp_path / "key"
+    assert nearfar("index", run / "bundle", folder / "notes", "-o", sealed, "--encrypt", f"file:{key}")[0] == 0
+    assert b"faucet" not in b"".join(file.read_bytes() for file in sealed.glob("*.*") if file.is_file())
+    code, out, _ = nearfar("search", sealed, "faucet", "--mode", "keyword", "--json")
+    assert [hit["id"] for hit in json.loads(out)] == ["taps.md"]
+    key.unlink()
+    code, _, err = nearfar("search", sealed, "faucet")
+    assert code == 2
+    assert str(key) in err
 
     code, out, _ = nearfar("export", run, "-o", tmp_path / "other", "--dim", "16")
     assert code == 0

@@ -14,11 +14,11 @@ from tiny_image_bundle import write_tiny_image_bundle
 
 from nearfar.bundle import Bundle, describe
 from nearfar.bundle.manifest import read_manifest
-from nearfar.edge.abstain import choose_threshold
-from nearfar.edge.classify import Classifier, logits, softmax
+from nearfar.edge.collections.abstain import choose_threshold
+from nearfar.edge.collections.classify import Classifier, logits, softmax
+from nearfar.edge.collections.fit_head import fit_head, prototypes, store_head
+from nearfar.edge.collections.logistic import fit_logistic, minimise
 from nearfar.edge.encoder import Encoder
-from nearfar.edge.fit_head import fit_head, prototypes, store_head
-from nearfar.edge.logistic import fit_logistic, minimise
 from nearfar.errors import BundleError, DataError
 
 TOPICS = ("bread", "taps", "trains", "wool", "cats")
@@ -266,7 +266,7 @@ def test_the_threshold_is_the_lowest_that_keeps_the_precision():
 
 def test_classifying_loads_no_package_for_training(with_head):
     code = (
-        "import sys\nfrom nearfar.edge.classify import Classifier\n"
+        "import sys\nfrom nearfar.edge.collections.classify import Classifier\n"
         f"Classifier.open({str(with_head.path)!r}).classify(['a text'])\n"
         "print([name for name in ('torch', 'sklearn', 'scipy', 'faiss') if name in sys.modules])"
     )

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nearfar.edge.cluster import find_clusters, silhouettes
-from nearfar.edge.top_terms import MOST_TERMS, terms_of, top_terms
+from nearfar.edge.collections.cluster import find_clusters, silhouettes
+from nearfar.edge.collections.top_terms import MOST_TERMS, terms_of, top_terms
 from nearfar.errors import DataError
 
 

@@ -8,12 +8,12 @@ import pytest
 from made_documents import WORDS
 from tiny_bundle import write_tiny_bundle
 
-from nearfar.edge.collection import collect_texts
-from nearfar.edge.dedupe import find_duplicates
+from nearfar.edge.collections.collection import collect_texts
+from nearfar.edge.collections.dedupe import find_duplicates
+from nearfar.edge.collections.light_edits import edited_picture, edited_text
+from nearfar.edge.collections.near_threshold import chance, threshold_for_texts
+from nearfar.edge.collections.shingles import jaccard
 from nearfar.edge.encoder import Encoder
-from nearfar.edge.light_edits import edited_picture, edited_text
-from nearfar.edge.near_threshold import chance, threshold_for_texts
-from nearfar.edge.shingles import jaccard
 from nearfar.sources.document import Document, ReadReport
 
 

@@ -12,22 +12,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_documents import QUERIES, answers, made_documents
+from made_documents import PARAGRAPHS, QUERIES, answers, made_documents, made_long_documents
 from tiny_bundle import write_tiny_bundle
 
-from nearfar.edge import SearchIndex
+from nearfar.edge import Encoder, SearchIndex, derive
+from nearfar.edge.build import build_index, known_stamps, opened_writer
+from nearfar.edge.store import StoreReader
 from nearfar.edge.store.writer import writer_lock
 from nearfar.errors import DataError, StoreError
-from nearfar.sources.document import Document
+from nearfar.sources.cut import Cutting
+from nearfar.sources.document import Document, Passage, Unchanged
 
-LARGE = 5600
+LARGE, EXACT_UP_TO = 1700, 800
+"""With fewer passages compared one by one than by default, an index is large, and has derived files, earlier."""
 HERE = Path(__file__).parent
 START = f"""
 import os, signal, sys
 sys.path.insert(0, {str(HERE)!r})
 from made_documents import QUERIES, made_documents
-from nearfar.edge import SearchIndex
+from nearfar.edge import SearchIndex, derive
 from nearfar.errors import NearfarError
+derive.EXACT_UP_TO = {EXACT_UP_TO}
 bundle, path = sys.argv[1:3]
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -44,6 +49,13 @@ def start(script, *arguments):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def earlier_large():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(derive, "EXACT_UP_TO", EXACT_UP_TO)
+        yield
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     texts = [document.content for document in made_documents(300)]
@@ -56,8 +68,12 @@ def undisturbed(bundle, tmp_path_factory):
         return answers(index)
 
 
-def graphs(path):
-    return sorted(file.name for file in path.glob("*vectors-*"))
+def derived(path):
+    return sorted(file.name for file in path.iterdir() if "derived-" in file.name)
+
+
+def kinds(path):
+    return [Path(name).suffix for name in derived(path)]
 
 
 KILLED = {
@@ -65,21 +81,19 @@ KILLED = {
     "before the first document": "documents = (die() for _ in range(1))",
     "while reading the second batch": "documents = (d if n < 700 else die() for n, d in enumerate(documents))",
     "after the third batch": "progress = lambda stage, done: die() if done == 1536 else None",
-    "before the graph": "progress = lambda stage, done: die() if stage == 'graph' else None",
-    "while saving the graph": "os.fsync = lambda _: die()",
-    "before naming the graph": "from nearfar.edge import graph\ngraph.GraphRecord = lambda **_: die()",
+    "before the derived files": "progress = lambda stage, done: die() if stage == 'graph' else None",
+    "while saving a derived file": "os.fsync = lambda _: die()",
+    "before naming the derived files": """
+from nearfar.edge.store.writer import StoreWriter
+StoreWriter.set_derived = lambda *_, **__: die()
+""",
     "inside a transaction": """
 from nearfar.edge.store import writer
 calls = []
-def quantise(vectors, real=writer.quantise_int8):
+def packed(vectors, real=writer.packed):
     calls.append(1)
-    codes, scales = real(vectors)
-    class Fatal(list):
-        def tolist(self):
-            yield from scales.tolist()[:100]
-            die()
-    return codes, Fatal() if len(calls) == 4 else scales
-writer.quantise_int8 = quantise
+    return (code if number < 100 or len(calls) < 4 else die() for number, code in enumerate(real(vectors)))
+writer.packed = packed
 """,
 }
 
@@ -98,9 +112,9 @@ def test_killed_at_a_moment_and_run_again_it_is_as_if_undisturbed(bundle, undist
         if moment == "inside a transaction":
             assert index.report.unchanged == 3 * 512
         assert answers(index) == undisturbed
-    assert len(graphs(path)) == 1
+    assert kinds(path) == [".postings", ".signs"]
     names = {child.name for child in path.iterdir()} - {"store.sqlite-wal", "store.sqlite-shm"}
-    assert names == {"bundle", "store.sqlite", "writer.lock", *graphs(path)}
+    assert names - {"writer.lock.owner"} == {"bundle", "store.sqlite", "writer.lock", *derived(path)}
 
 
 def test_killed_at_any_time_and_run_again_it_is_as_if_undisturbed(bundle, undisturbed, tmp_path):
@@ -149,11 +163,10 @@ def test_counts_of_an_update(bundle, tmp_path):
     index = SearchIndex.build(bundle, documents, path)
     report = index.report
     assert (report.added, report.updated, report.unchanged, report.removed) == (100, 2, 548, 50)
-    assert report.changed == 152
     assert index.search("entirely new", 1, "keyword")[0].id == documents[0].id
     assert index.search(documents[2].text, 1, "keyword")[0].location == "moved.txt:1"
     again = SearchIndex.build(bundle, documents, path).report
-    assert (again.changed, again.unchanged) == (0, 650)
+    assert (again.added, again.updated, again.removed, again.unchanged, again.passages) == (0, 0, 0, 650, 0)
 
 
 def test_unusable_documents_are_counted_and_named(bundle, tmp_path):
@@ -304,7 +317,7 @@ def test_a_damaged_store_is_named_and_can_be_rebuilt(bundle, tmp_path, damage):
     elif damage == "newer":
         store.write_bytes(content)
         with sqlite3.connect(store) as connection:
-            connection.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
+            connection.execute("UPDATE meta SET value = '3' WHERE key = 'format'")
         connection.close()
 
     def use():
@@ -440,3 +453,243 @@ with SearchIndex.open(path) as index:
 """
     done = run(script, bundle.path, path)
     assert done.stdout.splitlines() == ["[]", "['onnxruntime']"], done.stderr
+
+
+# What is stored, and what is not made again
+
+
+class Counting:
+    """An encoder that remembers what it was given."""
+
+    def __init__(self, encoder):
+        self.encoder, self.dim, self.given = encoder, encoder.dim, []
+
+    def embed(self, items, side="document"):
+        self.given.extend(items)
+        return self.encoder.embed(items, side=side)
+
+
+@pytest.fixture
+def build(bundle, tmp_path):
+    """Builds an index and says what was embedded for it, and the report."""
+
+    def build(documents, cutting=PARAGRAPHS):
+        encoder = Counting(Encoder.open(bundle))
+        with opened_writer(tmp_path / "i", bundle, encoder.dim) as writer:
+            report = build_index(writer, encoder, documents, cutting=cutting, threads=1)
+        return encoder.given, report
+
+    return build
+
+
+def contents(path):
+    """All documents and passages of an index, without row numbers."""
+    reader = StoreReader(path)
+    with reader.snapshot():
+        found = [
+            (p.id, p.number, p.title, p.heading, p.text, p.location, p.page, p.begin, p.end, dict(p.metadata))
+            for p in reader.passages_after(0, 10**6)
+        ]
+    reader.close()
+    return sorted(found, key=lambda passage: passage[:2])
+
+
+def sound(path):
+    """Everything in the tables belongs together."""
+    connection = sqlite3.connect(path / "store.sqlite")
+    run = connection.execute
+    assert run("PRAGMA integrity_check").fetchall() == [("ok",)]
+    run("INSERT INTO keywords (keywords, rank) VALUES ('integrity-check', 1)")
+    for sql in (
+        "SELECT row FROM passages WHERE row NOT IN (SELECT row FROM vectors)",
+        "SELECT row FROM vectors WHERE row NOT IN (SELECT row FROM passages)",
+        "SELECT doc FROM passages WHERE doc NOT IN (SELECT doc FROM documents)",
+        "SELECT doc FROM attributes WHERE doc NOT IN (SELECT doc FROM documents)",
+        "SELECT doc FROM documents WHERE doc NOT IN (SELECT doc FROM passages)",
+        "SELECT row FROM removed WHERE row IN (SELECT row FROM passages)",
+    ):
+        assert run(sql).fetchall() == [], sql
+    connection.close()
+
+
+def test_a_document_is_cut_and_every_passage_embedded_under_its_title(build, tmp_path):
+    documents = list(made_long_documents(20))
+    given, report = build(documents)
+    assert (report.added, report.passages) == (20, 60)
+    assert given == [f"{d.title}\n{part}" for d in documents for part in d.text.split("\n\n")]
+    stored = contents(tmp_path / "i")
+    assert len(stored) == 60
+    by_id = {document.id: document for document in documents}
+    for id, number, title, heading, text, location, page, begin, end, metadata in stored:
+        document = by_id[id]
+        assert text == document.text[begin:end] == document.text.split("\n\n")[number - 1]
+        assert (title, heading, location, page) == (document.title, document.title, document.location, None)
+        assert metadata == document.metadata
+    sound(tmp_path / "i")
+
+
+def test_passages_bring_their_own_heading_location_and_page(build, tmp_path, bundle):
+    passages = (Passage(0, 4, "First", "a.md:3", 1), Passage(5, 9, page=2), Passage(2, 9, "First", "a.md:7", 2))
+    given, _ = build([Document("a.md", "kaka lolo", title="Title", location="a.md", passages=passages)])
+    assert given == ["First\nkaka", "Title\nlolo", "First\nka lolo"]
+    assert [passage[3:7] for passage in contents(tmp_path / "i")] == [
+        ("First", "kaka", "a.md:3", 1),
+        ("Title", "lolo", "a.md", 2),
+        ("First", "ka lolo", "a.md:7", 2),
+    ]
+    with SearchIndex.open(tmp_path / "i") as index:
+        hits = {hit.passage: hit for hit in index.search("kaka lolo", mode="keyword", distinct="none")}
+    assert [hits[number].heading for number in (1, 2, 3)] == ["First", "", "First"]
+    assert [hits[number].page for number in (1, 2, 3)] == [1, 2, 2]
+
+
+def test_a_document_of_nothing_but_a_title_is_found_by_it(build, tmp_path):
+    given, report = build([Document("t", "", title="kaka lolo"), *made_documents(3)])
+    assert (report.added, report.skipped) == (4, 0)
+    assert "kaka lolo" in {text.strip() for text in given}
+    with SearchIndex.open(tmp_path / "i") as index:
+        for mode in ("dense", "keyword", "hybrid"):
+            assert index.search("kaka lolo", 1, mode)[0].id == "t"
+
+
+def test_only_changed_passages_are_embedded_again(build, tmp_path):
+    documents = list(made_long_documents(30))
+    build(documents)
+    before = {(p[0], p[1]): p for p in contents(tmp_path / "i")}
+    first, second, third = documents[4].text.split("\n\n")
+    documents[4] = replace(documents[4], text=f"{first}\n\n{third}\n\nsomething entirely new here")
+    given, report = build(documents)
+    assert given == [f"{documents[4].title}\nsomething entirely new here"]
+    assert (report.added, report.updated, report.unchanged, report.passages) == (0, 1, 29, 1)
+    after = {(p[0], p[1]): p for p in contents(tmp_path / "i")}
+    assert {key for key in before if before[key] != after[key]} == {("long-4", 2), ("long-4", 3)}
+    with SearchIndex.open(tmp_path / "i") as index:
+        assert index.search(f"{documents[4].title} {third}", 1, "dense")[0].passage == 2
+        assert index.search(second, 1, "keyword")[0].text != second
+    sound(tmp_path / "i")
+
+
+def test_vectors_that_are_kept_are_the_same_as_new_ones(build, bundle, tmp_path):
+    documents = list(made_long_documents(30))
+    build(documents)
+    for turn in range(4):
+        documents = [replace(d, text=f"{d.text}\n\nturn {turn}") for d in documents]
+        build(documents)
+    SearchIndex.build(bundle, documents, tmp_path / "fresh", threads=1, cutting=PARAGRAPHS).close()
+    with SearchIndex.open(tmp_path / "i") as index, SearchIndex.open(tmp_path / "fresh") as fresh:
+        assert answers(index) == answers(fresh)
+    sound(tmp_path / "i")
+
+
+def test_a_document_that_shrinks_loses_its_last_passages(build, tmp_path):
+    documents = list(made_long_documents(10, paragraphs=6))
+    build(documents)
+    documents[3] = replace(documents[3], text=documents[3].text.split("\n\n")[0])
+    given, report = build(documents)
+    assert (given, report.updated) == ([], 1)
+    assert [p[1] for p in contents(tmp_path / "i") if p[0] == "long-3"] == [1]
+    assert len(contents(tmp_path / "i")) == 9 * 6 + 1
+    sound(tmp_path / "i")
+
+
+def test_another_cutting_is_another_document(build, tmp_path):
+    documents = list(made_long_documents(10))
+    build(documents)
+    _, report = build(documents, Cutting(words=26, overlap=0))
+    assert report.updated == 10
+    assert [p[1] for p in contents(tmp_path / "i") if p[0] == "long-3"] == [1, 2]
+
+
+def test_where_only_metadata_or_place_changed_nothing_is_embedded(build, tmp_path):
+    documents = list(made_long_documents(30))
+    build(documents)
+    documents[4] = replace(documents[4], metadata={"number": 4000, "kind": "violet"})
+    documents[5] = replace(documents[5], location="moved.txt")
+    documents[6] = replace(documents[6], metadata={})
+    with SearchIndex.open(tmp_path / "i") as reader:
+        assert len(reader.search("kaka", 100, "dense", where="draft = true", distinct="document")) == 15
+        given, report = build(documents)
+        assert (given, report.unchanged, report.updated, report.passages) == ([], 30, 0, 0)
+
+        def found(where):
+            return {hit.id for hit in reader.search("kaka", 100, "dense", where=where)}
+
+        assert found("kind = 'violet' AND number > 3000") == {"long-4"}
+        assert len(found("draft = true")) == 13
+        assert not found("number IN (4, 6)")
+        stored = contents(tmp_path / "i")
+        assert {p[5] for p in stored if p[0] == "long-5"} == {"moved.txt"}
+        assert {str(p[9]) for p in stored if p[0] == "long-6"} == {"{}"}
+    sound(tmp_path / "i")
+
+
+def test_what_has_not_changed_by_its_stamp_is_kept_without_being_read(build, tmp_path):
+    documents = list(made_long_documents(30))
+    build(documents)
+    with known_stamps(tmp_path / "i") as known:
+        assert known("long-3", "s3")
+        assert not known("long-3", "s4")
+        assert not known("long-99", "s3")
+        assert not known("long-3", "")
+        source = [Unchanged(d.id) if known(d.id, d.stamp) and n != 7 else d for n, d in enumerate(documents)]
+    source[9] = replace(documents[9], text="another text", stamp="later")
+    del source[20]
+    given, report = build([*source, Unchanged("never heard of")])
+    assert given == [f"{documents[9].title}\nanother text"]
+    assert (report.added, report.updated, report.unchanged, report.removed) == (0, 1, 28, 1)
+    with known_stamps(tmp_path / "i") as known:
+        assert known("long-9", "later")
+        assert not known("long-20", "s20")
+    with known_stamps(tmp_path / "none") as known:
+        assert known is None
+
+
+def test_documents_without_an_id_are_known_by_their_content(build, tmp_path):
+    documents = [replace(document, id="") for document in made_documents(10)]
+    build(documents)
+    given, report = build([*documents[1:], replace(documents[3], text="new here")])
+    assert (len(given), report.added, report.unchanged, report.removed) == (1, 1, 9, 1)
+    assert all(p[0].startswith("sha256:") for p in contents(tmp_path / "i"))
+
+
+ODD_TEXTS = (
+    "a\0b kaka",
+    "\0",
+    "lone \ud800 surrogate",
+    "\x01\x1f\x7f",
+    "\u2028 line",
+    "é e\u0301 ＡＢ",
+    "😀" * 9,
+    "a" * 70_000,
+)
+
+
+def test_odd_texts_are_stored_updated_and_removed(build, tmp_path):
+    odd = [Document(f"{n} {text[:20]}", text, title=text[:9], location=text[:9]) for n, text in enumerate(ODD_TEXTS)]
+    for documents in (odd, odd, [replace(d, text=f"{d.text} zuzu") for d in odd], [*made_documents(2)]):
+        _, report = build(documents)
+        sound(tmp_path / "i")
+    assert report.removed == len(odd)
+
+
+ODD_VALUES = {
+    "nan": float("nan"), "inf": float("inf"), "huge": 2**70, "small": -(2**63), "empty": "", "none left": (), "nul": "a\0b",
+    "lone": "\ud800", "many": tuple(range(300)), "mixed": (1, "one", True, 1.5), 'a "quoted" key': 1, "": 2,
+}  # fmt: skip
+
+
+def test_odd_metadata_is_kept_or_left_out_and_can_be_changed(build, tmp_path):
+    documents = [Document(f"d{n}", "kaka", metadata={key: value}) for n, (key, value) in enumerate(ODD_VALUES.items())]
+    build([*documents, *made_documents(2)])
+    build([*(replace(d, metadata={**d.metadata, "more": 1}) for d in documents), *made_documents(2)])
+    sound(tmp_path / "i")
+    with SearchIndex.open(tmp_path / "i") as index:
+        assert len(index.search("kaka", 50, "keyword", where="more = 1", distinct="none")) == len(documents)
+        assert len(index.search("kaka", 50, "keyword", where="many = 299", distinct="none")) == 1
+        for hit in index.search("kaka", 50, "keyword", distinct="none"):
+            assert hit.metadata is not None
+
+
+def test_metadata_of_another_kind_is_named(build):
+    with pytest.raises(DataError, match=r"d1: the metadata 'when' is \{"):
+        build([Document("d1", "kaka", metadata={"when": {"year": 1}})])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from nearfar.edge.derive import Engine
+    from nearfar.edge.keys import Key
 
 
 class Indexing:
@@ -42,16 +43,20 @@ class Indexing:
         self._cutting = Cutting(words, overlap)
         self._engine: Engine | None = None if engine is None else check_engine(engine)
         self._dim = dim
+        self._key: Key | None = None
 
     def once(self, *, rebuild: bool = False, encrypt: str | None = None) -> None:
         """Index, and say what was done."""
         from nearfar.cli.console import out, progress_lines, show_skipped
         from nearfar.edge import SearchIndex
         from nearfar.edge.build import known_stamps
+        from nearfar.edge.keys import key_if_any
         from nearfar.progress import cumulative
         from nearfar.sources import open_documents
 
-        with known_stamps(self._output, rebuild=rebuild) as unchanged, progress_lines() as stages:
+        # Once, so that a passphrase is asked for once.
+        self._key = self._key or (None if rebuild else key_if_any(self._output))
+        with known_stamps(self._output, rebuild=rebuild, ask=self._key) as unchanged, progress_lines() as stages:
             documents = open_documents(
                 self._source,
                 whole=True,
@@ -71,6 +76,7 @@ class Indexing:
                 cutting=self._cutting,
                 engine=self._engine,
                 encrypt=encrypt,
+                ask=self._key,
                 progress=progress,
             ) as built:
                 size, passages = len(built), built.passages

@@ -81,7 +81,7 @@ def opened_writer(
     *,
     rebuild: bool = False,
     encrypt: str | None = None,
-    ask: Ask | None = None,
+    ask: Ask | Key | None = None,
     synced: bool = False,
 ) -> Iterator[StoreWriter]:
     """Be the writer of the index in `directory`, made where there is none.
@@ -334,16 +334,16 @@ def _digest(document: Document) -> bytes:
     return digest.digest()[:16]
 
 
-def stored_dim(directory: Path, ask: Ask | None = None) -> int:
+def stored_dim(directory: Path, key: Key | None = None) -> int:
     """Components of the vectors of the index in `directory`."""
-    reader = StoreReader(directory, key=key_if_any(directory, ask=ask))
+    reader = StoreReader(directory, key=key)
     reader.close()
     return reader.dim
 
 
 @contextmanager
 def known_stamps(
-    directory: Path, *, rebuild: bool = False, ask: Ask | None = None
+    directory: Path, *, rebuild: bool = False, ask: Ask | Key | None = None
 ) -> Iterator[Callable[[str, str], bool] | None]:
     """What a source may ask whether the index in `directory` knows a document with this stamp; None without an index."""
     if rebuild or not store_path(directory).exists():
@@ -356,8 +356,11 @@ def known_stamps(
         reader.close()
 
 
-def _key(directory: Path, encrypt: str | None, ask: Ask | None, *, new: bool) -> Key | None:
+def _key(directory: Path, encrypt: str | None, ask: Ask | Key | None, *, new: bool) -> Key | None:
     """The key of an encrypted index, made where a new one shall be encrypted."""
+    if new and encrypt is not None:
+        # Also where an older key is known to nobody any more: with the store it went for good.
+        (directory / KEY_FILE).unlink(missing_ok=True)
     key = key_if_any(directory, ask=ask)
     if key is not None or encrypt is None:
         return key
@@ -366,7 +369,7 @@ def _key(directory: Path, encrypt: str | None, ask: Ask | None, *, new: bool) ->
             f"{directory}: the index is not encrypted, and cannot become so in place; use another folder (-o), or "
             "--rebuild to replace it"
         )
-    return create_key(directory, encrypt, ask=ask or ask_at_terminal)
+    return create_key(directory, encrypt, ask=ask if ask is not None and not isinstance(ask, Key) else ask_at_terminal)
 
 
 def _check_vectors(vectors: npt.NDArray[np.float32], count: int, dim: int) -> None:

@@ -34,6 +34,7 @@ Found = tuple[Rows, npt.NDArray[np.float32]]
 _MARGIN = 16
 """A graph compares 8-bit codes of its own; so many more than asked for are compared again by the store's."""
 _SCAN_SHARE = 4
+_TELLING_DIM = 256
 _FEW_ALLOWED = 4096
 """Up to so many allowed passages are compared one by one, which is as fast as walking a graph that holds others too."""
 _MOST_EF = 4096
@@ -44,8 +45,9 @@ class Effort(NamedTuple):
     """How much is looked at to find neighbours; more is slower and finds more. docs/search.md says what the defaults do.
 
     Attributes:
-        considered: of a scan, passages taken by the bits in which they differ; at least four times k.
-        rescored: of these, passages that are compared exactly; at least three halves of k.
+        considered: of a scan, passages taken by the bits in which they differ; at least eight times k.
+        rescored: of these, passages that are compared exactly; at least three times k. Vectors of less than 256
+            components, whose signs say less, take more of both.
         ef: of a graph, candidates kept while walking it; at least k and a few.
     """
 
@@ -145,7 +147,9 @@ class DenseSearch:
             return None
         effort = self._effort
         if isinstance(self._base, SignIndex):
-            considered, chosen = max(effort.considered, 4 * k), rescored or max(effort.rescored, k * 3 // 2)
+            share = max(1.0, _TELLING_DIM / self._reader.dim)
+            considered = int(share * max(effort.considered, 8 * k))
+            chosen = rescored or int(share * max(effort.rescored, 3 * k))
             return self._base.search(query, chosen, considered=considered, allowed=allowed, without=self._removed)
         assert self._record is not None
         wanted, ef = k + _MARGIN, max(effort.ef, k + _MARGIN)

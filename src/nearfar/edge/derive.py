@@ -29,6 +29,8 @@ FTS5_UP_TO = 500
 """Passages up to which FTS5 itself answers keywords fast enough."""
 SCAN_UP_TO = 200_000
 """Passages up to which `auto` scans signs: below a millisecond, and nothing to build. See docs/search.md."""
+SCAN_FROM_DIM = 128
+"""Components from which the signs of a vector say enough for `auto` to scan them."""
 _TAIL_ROWS, _TAIL_SHARE = 2000, 0.10
 _REMOVED_SHARE = 0.20
 _SAMPLE = 10_000
@@ -46,11 +48,11 @@ def check_engine(engine: str) -> Engine:
     return engine  # type: ignore[return-value]
 
 
-def wanted(engine: str, passages: int) -> tuple[Derived, ...]:
-    """The derived files that an index of so many passages should have."""
+def wanted(engine: str, passages: int, dim: int) -> tuple[Derived, ...]:
+    """The derived files that an index of so many passages of `dim` components should have."""
     kinds: list[Derived] = []
     if passages > EXACT_UP_TO:
-        scans = engine == "scan" or (engine == "auto" and passages <= SCAN_UP_TO)
+        scans = engine == "scan" or (engine == "auto" and passages <= SCAN_UP_TO and dim >= SCAN_FROM_DIM)
         kinds.append("signs" if scans else "graph")
     if passages > FTS5_UP_TO:
         kinds.append("postings")
@@ -73,7 +75,7 @@ def renew_derived(writer: StoreWriter, *, threads: int | None = None, check: boo
         StoreError: one could not be written; the store stays as it was and answers without it.
     """
     total, removed = writer.count(), writer.count_removed()
-    kinds = wanted(writer.engine(), total)
+    kinds = wanted(writer.engine(), total, writer.dim)
     gone = [other for other in _ALL if other not in kinds and writer.derived(other)]
     made: list[DerivedRecord] = []
     kept = False

@@ -200,7 +200,7 @@ def _examine_derived(writer: StoreWriter, *, repair: bool) -> Iterator[Finding]:
     for problem in derive.problems(writer):
         yield mendable(problem, "speed", "made again from the store", mended=repair)
     total = writer.count()
-    if missing := [kind for kind in derive.wanted(writer.engine(), total) if writer.derived(kind) is None]:
+    if missing := [kind for kind in derive.wanted(writer.engine(), total, writer.dim) if writer.derived(kind) is None]:
         what = f"no {' and no '.join(missing)} for {total:,} passages yet: the last run was stopped before that"
         yield mendable(what, "speed", "made from the store", mended=repair)
 

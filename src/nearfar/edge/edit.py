@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 
 from nearfar.bundle.bundle import Bundle
 from nearfar.edge.build import BuildReport, batches, opened_writer, settle, store_batch, stored_dim
+from nearfar.edge.keys import key_if_any
 from nearfar.edge.search import text_encoder
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
@@ -19,7 +20,7 @@ from nearfar.sources.cut import Cutting
 from nearfar.sources.document import Document
 
 if TYPE_CHECKING:
-    from nearfar.edge.keys import Ask
+    from nearfar.edge.keys import Ask, Key
 
 
 class IndexEditor:
@@ -33,7 +34,7 @@ class IndexEditor:
             editor.delete(["note-3"])
     """
 
-    def __init__(self, path: Path, *, ask: Ask | None = None, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, ask: Ask | Key | None = None, threads: int | None = None) -> None:
         """Edit the index in `path`; users call `SearchIndex.edit`.
 
         Args:
@@ -47,9 +48,10 @@ class IndexEditor:
         StoreReader.check(path)
         bundle = Bundle.open(path / BUNDLE_FOLDER)
         with ExitStack() as stack:
-            dim = stored_dim(path, ask)
+            key = key_if_any(path, ask=ask)
+            dim = stored_dim(path, key)
             self._encoder = text_encoder(bundle, threads=self._threads, dim=dim)
-            self._writer = stack.enter_context(opened_writer(path, bundle, dim, ask=ask, synced=True))
+            self._writer = stack.enter_context(opened_writer(path, bundle, dim, ask=key, synced=True))
             self._stack = stack.pop_all()
 
     def upsert(self, documents: Iterable[Document], *, cutting: Cutting | None = None) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nearfar.edge.derive import Engine
     from nearfar.edge.edit import IndexEditor
     from nearfar.edge.encoder import Encoder
-    from nearfar.edge.keys import Ask
+    from nearfar.edge.keys import Ask, Key
     from nearfar.edge.rag.retrieve import Retrieved
     from nearfar.edge.reranker import Reranker
     from nearfar.sources.cut import Cutting
@@ -61,7 +61,7 @@ class SearchIndex:
     query at a time). The encoder is loaded by the first query that needs it.
     """
 
-    def __init__(self, path: Path, *, bundle: Bundle, threads: int = 1, ask: Ask | None = None) -> None:
+    def __init__(self, path: Path, *, bundle: Bundle, threads: int = 1, ask: Ask | Key | None = None) -> None:
         """Open the index in `path`; users call `SearchIndex.open`.
 
         Args:
@@ -89,13 +89,14 @@ class SearchIndex:
             )
 
     @classmethod
-    def open(cls, path: str | Path, *, threads: int = 1, ask: Ask | None = None) -> Self:
+    def open(cls, path: str | Path, *, threads: int = 1, ask: Ask | Key | None = None) -> Self:
         """Open an index for searching, also on a medium that cannot be written.
 
         Args:
             path: folder of the index.
             threads: processors that one query may use.
-            ask: gives the passphrase of an encrypted index; by default the terminal, or NEARFAR_PASSPHRASE.
+            ask: gives the passphrase of an encrypted index, by default the terminal or NEARFAR_PASSPHRASE; or the key,
+                where it is unlocked.
 
         Raises:
             StoreError: there is no index, it is damaged, or it does not fit the bundle beside it.
@@ -118,7 +119,7 @@ class SearchIndex:
         cutting: Cutting | None = None,
         engine: Engine | None = None,
         encrypt: str | None = None,
-        ask: Ask | None = None,
+        ask: Ask | Key | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> Self:
@@ -137,8 +138,8 @@ class SearchIndex:
             dim: keep only so many components, one of the bundle's `dims`.
             cutting: how documents are cut that nobody has cut yet.
             engine: what finds vectors: `scan`, `hnsw`, or by their number `auto`; None keeps what the index has.
-            encrypt: of a new index, where its key is kept, as docs/encryption.md names the places; None does not encrypt.
-            ask: gives a passphrase; by default the terminal, or NEARFAR_PASSPHRASE.
+            encrypt: of a new index, or with `rebuild`, where its key is kept, as docs/encryption.md names the places; None does not encrypt.
+            ask: gives a passphrase, by default the terminal or NEARFAR_PASSPHRASE; or the key, where it is unlocked.
             threads: all processors by default. One makes two builds equal to the last bit.
             progress: called with a stage (`documents`, `graph`) and the number of documents done.
 
@@ -164,12 +165,13 @@ class SearchIndex:
             if engine is not None:
                 writer.set_engine(engine)
             report = build_index(writer, encoder, documents, cutting=cutting, threads=threads, progress=progress)
-        index = cls.open(path, ask=ask)
+            key = writer.key
+        index = cls.open(path, ask=key)
         index.report = report
         return index
 
     @classmethod
-    def edit(cls, path: str | Path, *, ask: Ask | None = None, threads: int | None = None) -> IndexEditor:
+    def edit(cls, path: str | Path, *, ask: Ask | Key | None = None, threads: int | None = None) -> IndexEditor:
         """Add, replace and remove single documents of an index; see `IndexEditor`.
 
         Raises:

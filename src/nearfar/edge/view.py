@@ -23,7 +23,7 @@ from nearfar.errors import StoreError
 from nearfar.index.postings import Postings
 
 if TYPE_CHECKING:
-    from nearfar.edge.keys import Ask
+    from nearfar.edge.keys import Ask, Key
 
 _log = logging.getLogger(__name__)
 _CONDITIONS = 16
@@ -34,7 +34,7 @@ _TRIES = 3
 class StoreView:
     """Follows one store. Everything but `close` is used inside `current`."""
 
-    def __init__(self, directory: Path, *, ask: Ask | None = None) -> None:
+    def __init__(self, directory: Path, *, ask: Ask | Key | None = None) -> None:
         """Open the store in `directory`, with its key where it is encrypted.
 
         Raises:

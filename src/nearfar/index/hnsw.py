@@ -200,7 +200,7 @@ class HnswIndex:
 
 def links_for(dim: int) -> int:
     """Neighbours that suit vectors of `dim` components: links (two times four bytes each) take a third of the codes."""
-    return min(16, max(8, dim // 24))
+    return min(16, max(10, dim // 24))
 
 
 @contextmanager

@@ -99,14 +99,20 @@ def open_key(directory: Path, *, ask: Ask = ask_at_terminal) -> Key:
     return _unlock(directory, read_record(directory), ask)
 
 
-def key_if_any(directory: Path, *, ask: Ask | None = None) -> Key | None:
-    """Unlock the key of the data in `directory`, asking at the terminal by default; None where the data is not encrypted.
+def key_if_any(directory: Path, *, ask: Ask | Key | None = None) -> Key | None:
+    """Unlock the key of the data in `directory`; None where the data is not encrypted.
+
+    Args:
+        directory: of the data.
+        ask: called for the passphrase, by default at the terminal; or the key itself, where it has been unlocked before.
 
     Raises:
         KeyUnavailableError: as `open_key`.
         MissingExtraError: as `open_key`.
     """
-    return open_key(directory, ask=ask or ask_at_terminal) if has_key(directory) else None
+    if not has_key(directory):
+        return None
+    return ask if isinstance(ask, Key) else open_key(directory, ask=ask or ask_at_terminal)
 
 
 def change_passphrase(directory: Path, *, ask: Ask = ask_at_terminal) -> None:

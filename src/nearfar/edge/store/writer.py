@@ -122,7 +122,8 @@ class StoreWriter:
         """
         self.directory = directory
         self.dim = dim
-        self._key = key
+        self.key = key
+        """Of an encrypted store."""
         with explained(directory):
             self._connection = connect(store_path(directory), key=key.subkey("database") if key else None, timeout=60.0)
             try:
@@ -299,7 +300,7 @@ class StoreWriter:
         Raises:
             StoreError: it could not be written.
         """
-        key = self._key.subkey("derived") if self._key else None
+        key = self.key.subkey("derived") if self.key else None
         with explained(self.directory):
             return write_derived(self.directory, kind, self.generation(), write, last_row=last_row, rows=rows, key=key)
 
@@ -342,7 +343,7 @@ class StoreWriter:
 
     def key_of_derived(self) -> bytes | None:
         """What derived files are sealed with, in an encrypted store."""
-        return self._key.subkey("derived") if self._key else None
+        return self.key.subkey("derived") if self.key else None
 
     def generation(self) -> int:
         """A number that grows with every change."""
