@@ -11,8 +11,9 @@ from made_vectors import mixture, recall
 from tiny_bundle import write_tiny_bundle
 
 from nearfar.edge import SearchIndex, dense, derive
-from nearfar.edge.build import build_index, opened_writer
+from nearfar.edge.build import build_index
 from nearfar.edge.dense import DenseSearch
+from nearfar.edge.folder import opened_writer
 from nearfar.edge.store import StoreReader
 from nearfar.edge.store.writer import NewDocument
 from nearfar.index import exact_search
@@ -373,7 +374,7 @@ def test_searches_never_see_two_states_while_one_writes(bundle, index, tmp_path)
         for turn in range(1, 7):
             # All of a state in one transaction: its documents in one batch, and no other document to be removed later.
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("nearfar.edge.build.BATCH", 10**6)
+                patch.setattr("nearfar.edge.prepared.BATCH", 10**6)
                 exchange(path, bundle, turn)
     finally:
         stop.set()

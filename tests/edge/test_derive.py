@@ -8,7 +8,7 @@ from made_documents import QUERIES, answers, made_documents
 from tiny_bundle import write_tiny_bundle
 
 from nearfar.edge import SearchIndex, derive
-from nearfar.edge.build import opened_writer
+from nearfar.edge.folder import opened_writer
 from nearfar.edge.store import StoreReader
 from nearfar.errors import DataError
 

@@ -12,7 +12,7 @@ from tiny_bundle import write_tiny_bundle
 
 from nearfar.edge import SearchIndex, derive
 from nearfar.edge.doctor import doctor
-from nearfar.edge.store.writer import writer_lock
+from nearfar.edge.store.lock import writer_lock
 from nearfar.errors import StoreError
 from nearfar.sources.document import Document
 

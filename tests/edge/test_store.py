@@ -16,9 +16,10 @@ from made_documents import PARAGRAPHS, QUERIES, answers, made_documents, made_lo
 from tiny_bundle import write_tiny_bundle
 
 from nearfar.edge import Encoder, SearchIndex, derive
-from nearfar.edge.build import build_index, known_stamps, opened_writer
+from nearfar.edge.build import build_index
+from nearfar.edge.folder import known_stamps, opened_writer
 from nearfar.edge.store import StoreReader
-from nearfar.edge.store.writer import writer_lock
+from nearfar.edge.store.lock import writer_lock
 from nearfar.errors import DataError, StoreError
 from nearfar.sources.cut import Cutting
 from nearfar.sources.document import Document, Passage, Unchanged
@@ -259,7 +260,9 @@ SearchIndex.build(bundle, documents(), path)
 
 
 def test_the_lock_of_a_killed_writer_is_free(tmp_path, bundle):
-    script = "from pathlib import Path\nfrom nearfar.edge.store.writer import writer_lock\nwith writer_lock(Path(path)): die()"
+    script = (
+        "from pathlib import Path\nfrom nearfar.edge.store.lock import writer_lock\nwith writer_lock(Path(path)): die()"
+    )
     assert run(script, bundle.path, tmp_path).returncode == -signal.SIGKILL
     with writer_lock(tmp_path), pytest.raises(StoreError, match="is indexing here"), writer_lock(tmp_path):
         pass

@@ -49,7 +49,7 @@ class Indexing:
         """Index, and say what was done."""
         from nearfar.cli.console import out, progress_lines, show_skipped
         from nearfar.edge import SearchIndex
-        from nearfar.edge.build import known_stamps
+        from nearfar.edge.folder import known_stamps
         from nearfar.edge.keys import key_if_any
         from nearfar.progress import cumulative
         from nearfar.sources import open_documents

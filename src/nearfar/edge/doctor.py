@@ -15,9 +15,10 @@ from nearfar.edge import derive
 from nearfar.edge.store.connection import connect
 from nearfar.edge.store.derived_record import Derived
 from nearfar.edge.store.failures import explained
+from nearfar.edge.store.lock import writer_lock
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER, DERIVED_PATTERN, FORMAT, store_path
-from nearfar.edge.store.writer import StoreWriter, writer_lock
+from nearfar.edge.store.writer import StoreWriter
 from nearfar.edge.table_checks import Effect, Finding, mendable, page_problems
 from nearfar.edge.table_mends import examine_tables
 from nearfar.errors import BundleError, StoreError

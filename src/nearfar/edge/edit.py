@@ -10,8 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.build import BuildReport, batches, opened_writer, settle, store_batch, stored_dim
+from nearfar.edge.build import BuildReport, settle, store_batch
+from nearfar.edge.folder import opened_writer, stored_dim
 from nearfar.edge.keys import key_if_any
+from nearfar.edge.prepared import batches
 from nearfar.edge.search import text_encoder
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER

@@ -153,8 +153,9 @@ class SearchIndex:
         """
         import os
 
-        from nearfar.edge.build import build_index, opened_writer
+        from nearfar.edge.build import build_index
         from nearfar.edge.derive import check_engine
+        from nearfar.edge.folder import opened_writer
 
         path = Path(path)
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)

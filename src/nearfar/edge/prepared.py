@@ -1,0 +1,103 @@
+"""Documents as the store takes them: cut, with an id and a digest, in batches, without what no database takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from nearfar.edge.store.writer import KnownDocument, metadata_text
+from nearfar.edge.where.condition import values_of
+from nearfar.errors import DataError
+from nearfar.sources.cut import Cutting, cut
+from nearfar.sources.document import Document, Metadata, Passage, Scalar, Unchanged
+
+BATCH = 512
+"""Passages embedded and stored in one transaction, and more where one document has more: what a killed run has to do again."""
+
+
+def batches(documents: Iterable[Document | Unchanged], cutting: Cutting) -> Iterator[list[Document | Unchanged]]:
+    """Documents as the store takes them, cut, in batches of about `BATCH` passages."""
+    batch: list[Document | Unchanged] = []
+    size = 0
+    for document in documents:
+        batch.append(prepared(document, cutting))
+        size += 1 if isinstance(document, Unchanged) else max(1, len(document.passages))
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def prepared(document: Document | Unchanged, cutting: Cutting) -> Document | Unchanged:
+    """A document as the store takes it: cut, with an id, and without what no database takes."""
+    if isinstance(document, Unchanged):
+        return Unchanged(_storable(document.id))
+    parts = {name: getattr(document, name) for name in ("id", "title", "text", "location", "stamp")}
+    sound = {name: _storable(text) for name, text in parts.items()}
+    passages = tuple(_storable_passage(passage) for passage in document.passages)
+    if sound != parts or passages != document.passages:
+        # What takes the place of a character is as long as it was, so passages stay where they are.
+        document = replace(document, passages=passages, **sound)  # type: ignore[arg-type]
+    if document.metadata:
+        document = replace(document, metadata=_plain(document))
+    if not document.passages:
+        document = cut(document, cutting)
+        if not document.passages and document.title.strip():
+            document = replace(document, passages=(Passage(0, 0),))  # found by its title
+    if not document.id:
+        document = replace(document, id=content_id(document))
+    return document
+
+
+def content_id(document: Document) -> str:
+    """The id of a document that has none of its own: the digest of its title and text."""
+    return f"sha256:{hashlib.sha256(document.content.encode()).hexdigest()}"
+
+
+def _storable(text: str) -> str:
+    """Text without lone surrogates and NUL, which a JSON file may hold; no database takes the one, and few the other."""
+    text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _storable_passage(passage: Passage) -> Passage:
+    heading, location = _storable(passage.heading), _storable(passage.location)
+    if (heading, location) == (passage.heading, passage.location):
+        return passage
+    return replace(passage, heading=heading, location=location)
+
+
+def _plain(document: Document) -> Metadata:
+    """Metadata as the store keeps it; a key without a value is left out."""
+    metadata: dict[str, Scalar | tuple[Scalar, ...]] = {}
+    for key, given in document.metadata.items():
+        several = given if isinstance(given, tuple | list) else (given,)
+        if not all(isinstance(value, str | int | float) for value in several):
+            raise DataError(
+                f"{document.id}: the metadata {key!r} is {given!r}; give texts, numbers, true or false, or a tuple of them"
+            )
+        if values := values_of(document.metadata, key):
+            metadata[_storable(key)] = values if isinstance(given, tuple | list) else values[0]
+    return metadata
+
+
+def described_alike(before: KnownDocument, document: Document) -> bool:
+    """Whether location, stamp and metadata of a document are those that the store has."""
+    return (before.location, before.stamp, before.metadata) == (
+        document.location,
+        document.stamp,
+        metadata_text(document.metadata),
+    )
+
+
+def digest_of(document: Document) -> bytes:
+    """Of what is embedded and searched, and how it is cut; where the document lies is not part of it."""
+    digest = hashlib.sha256()
+    for text in (document.title, document.text):
+        encoded = text.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    for passage in document.passages:
+        digest.update(f"{passage.begin} {passage.end} {passage.page} {passage.heading}\n".encode())
+    return digest.digest()[:16]
