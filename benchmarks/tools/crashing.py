@@ -179,7 +179,7 @@ class Lane:
     def _one_folder(self, path: Path, rounds: int, progress: Callable[[int], None]) -> None:
         held: dict[int, int] = {}
         gone: list[tuple[int, int]] = []
-        engine = self._rng.choice(("auto", "hnsw"))
+        engine = self._rng.choice(("scan", "hnsw"))
         reader: Child | None = None
         try:
             for _ in range(rounds):

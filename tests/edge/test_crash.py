@@ -36,6 +36,7 @@ def bundle(tmp_path_factory):
 def small(monkeypatch):
     """Derived files also for a small index."""
     monkeypatch.setattr(derive, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(derive, "SCAN_FROM_DIM", 1)
     monkeypatch.setattr(derive, "FTS5_UP_TO", 100)
 
 
@@ -232,7 +233,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 from made_documents import made_documents
 from nearfar.edge import SearchIndex, derive
-derive.EXACT_UP_TO = int(sys.argv[6])
+derive.EXACT_UP_TO, derive.SCAN_FROM_DIM = int(sys.argv[6]), 1
 from nearfar.edge.store import writer
 def die(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -249,6 +250,7 @@ SearchIndex.build(sys.argv[3], made_documents(int(sys.argv[5])), sys.argv[2], th
 @pytest.mark.parametrize("moment", ["making", "naming", "removing"])
 def test_a_kill_between_the_store_and_its_derived_files(bundle, tmp_path, monkeypatch, moment):
     monkeypatch.setattr(derive, "EXACT_UP_TO", COUNT)
+    monkeypatch.setattr(derive, "SCAN_FROM_DIM", 1)
     path, fresh, grown = tmp_path / "i", tmp_path / "fresh", COUNT + 600
     SearchIndex.build(bundle, made_documents(COUNT), path, threads=1).close()
     arguments = (Path(__file__).parent, path, bundle.path, moment, grown, COUNT)

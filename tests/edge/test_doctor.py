@@ -29,6 +29,7 @@ def documents():
 def small(patch):
     """A small index has derived files too."""
     patch.setattr(derive, "EXACT_UP_TO", 50)
+    patch.setattr(derive, "SCAN_FROM_DIM", 1)
     patch.setattr(derive, "FTS5_UP_TO", 50)
 
 

@@ -33,7 +33,7 @@ sys.path.insert(0, {str(HERE)!r})
 from made_documents import QUERIES, made_documents
 from nearfar.edge import SearchIndex, derive
 from nearfar.errors import NearfarError
-derive.EXACT_UP_TO = {EXACT_UP_TO}
+derive.EXACT_UP_TO, derive.SCAN_FROM_DIM = {EXACT_UP_TO}, 1
 bundle, path = sys.argv[1:3]
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -54,6 +54,7 @@ def start(script, *arguments):
 def earlier_large():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(derive, "EXACT_UP_TO", EXACT_UP_TO)
+        patch.setattr(derive, "SCAN_FROM_DIM", 1)
         yield
 
 
