@@ -123,6 +123,24 @@ def test_a_folder_that_nobody_can_write_is_read_without_a_journal(path, key):
     assert [file.name for file in path.parent.iterdir()] == ["store.sqlite"]
 
 
+@pytest.mark.parametrize("key", [None, KEY])
+def test_opening_the_store_once_more_leaves_the_journal_to_those_who_read_it(path, key):
+    # Closing any file of the store would drop the locks of this process, and the next writer would delete the journal.
+    filled(path, key).close()
+    reader = connect(path, key=key, mode="ro")
+    assert reader.execute("SELECT count(*) FROM texts").fetchone() == (50,)
+    connect(path, key=key, mode="ro").close()
+    for count in (51, 52):
+        script = (
+            "import sys; from pathlib import Path; from nearfar.edge.store.connection import connect\n"
+            "writer = connect(Path(sys.argv[1]), key=bytes.fromhex(sys.argv[2]) or None)\n"
+            "writer.execute('INSERT INTO texts (text) VALUES (?)', (sys.argv[3],)); writer.close()"
+        )
+        subprocess.run([sys.executable, "-c", script, path, (key or b"").hex(), f"new {count}"], check=True)
+        assert reader.execute("SELECT count(*) FROM texts").fetchone() == (count,)
+    reader.close()
+
+
 @pytest.mark.parametrize("mode", ["ro", "rwc", "immutable"])
 def test_the_key_must_be_the_one_that_was_used(path, mode, capfd):
     filled(path, KEY).close()

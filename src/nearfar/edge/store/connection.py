@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, cast
 
@@ -39,34 +40,43 @@ def connect(
         MissingExtraError: there is a key and `sqlcipher3` is not installed.
         sqlite3.Error: everything else.
     """
-    plain = _looks_plain(path)
-    address = path.resolve().as_uri() + _ADDRESS[mode]
-    if key is None:
-        if plain is False:
+    address = path.resolve().as_uri()
+    if key is not None:
+        return _connect_encrypted(path, address + _ADDRESS[mode], key, timeout)
+    if mode == "rwc" and path.exists():
+        # Before anything is written into what may be a store of the other kind. Where reading alone is not possible, such
+        # as after a kill, the connection that may write says why, or mends it.
+        with suppress(sqlite3.OperationalError):
+            _connect_plain(path, address + _ADDRESS["ro"], timeout).close()
+    return _connect_plain(path, address + _ADDRESS[mode], timeout)
+
+
+def _connect_plain(path: Path, address: str, timeout: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        # Everything else is met again, and told, by whoever reads or writes.
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+            connection.close()
             raise StoreError(
                 f"{path.parent}: the index is encrypted, and its key was not given or its key.json is missing; "
                 f"or {path.name} is damaged: then build it again with --rebuild"
-            )
-        return sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=timeout)
-    if plain:
-        raise StoreError(
-            f"{path.parent}: the index has a key, but {path.name} is not encrypted: it was put there by something else; "
-            "build it again with --rebuild"
-        )
-    return _connect_encrypted(path, address, key, timeout)
+            ) from error
+    return connection
 
 
-def _looks_plain(path: Path) -> bool | None:
-    """Whether the file begins as SQLite's files do; None where there is nothing to read, of which SQLite says why.
+def _looks_plain(path: Path) -> bool:
+    """Whether the file begins as SQLite's files do; SQLCipher's begin with a random salt.
 
-    SQLCipher's files begin with a random salt.
+    Only for a file that no connection of this process has open: closing it would drop their locks (POSIX), and the next
+    writer would take away the journal that they read.
     """
     try:
         with path.open("rb") as file:
-            header = file.read(len(_PLAIN_HEADER))
+            return file.read(len(_PLAIN_HEADER)) == _PLAIN_HEADER
     except OSError:
-        return None
-    return header == _PLAIN_HEADER if header else None
+        return False
 
 
 def _connect_encrypted(path: Path, address: str, key: bytes, timeout: float) -> sqlite3.Connection:
@@ -97,6 +107,11 @@ def _connect_encrypted(path: Path, address: str, key: bytes, timeout: float) -> 
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.DatabaseError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+            if _looks_plain(path):
+                raise StoreError(
+                    f"{path.parent}: the index has a key, but {path.name} is not encrypted: it was put there by something "
+                    "else; build it again with --rebuild"
+                ) from error
             raise StoreError(
                 f"{path.parent}: {path.name} cannot be read with this key: key.json belongs to another index, or the "
                 "file is damaged; put both back from one backup, or build the index again with --rebuild"

@@ -84,7 +84,7 @@ class StoreReader:
                 f"{directory}: the index has format {meta.get('format')}, this nearfar reads {FORMAT}; "
                 "use the nearfar that made it, or build it again with --rebuild"
             )
-        self._counted: tuple[int, int, int] = (-1, 0, 0)
+        self._counted = (-1, 0)
         self.dim = int(meta["dim"])
         self.bundle_digest = meta["bundle"]
 
@@ -130,11 +130,15 @@ class StoreReader:
 
     def documents(self) -> int:
         """Number of documents."""
-        return self._counts()[0]
+        return self._number("SELECT count(*) FROM documents")
 
     def passages(self) -> int:
         """Number of passages."""
-        return self._counts()[1]
+        generation = self.generation()
+        if self._counted[0] != generation:
+            # Not of `vectors`, whose pages hold little else than codes and would all be read.
+            self._counted = (generation, self._number("SELECT count(*) FROM passages"))
+        return self._counted[1]
 
     def count_between(self, after: int, last: int) -> int:
         """Number of passages in rows (after, last]."""
@@ -189,13 +193,6 @@ class StoreReader:
         sql = """SELECT p.row, d.doc_id FROM json_each(?) AS wanted JOIN passages AS p ON p.row = wanted.value
                  JOIN documents AS d ON d.doc = p.doc"""
         return dict(self.connection.execute(sql, (json.dumps(rows),)).fetchall())
-
-    def _counts(self) -> tuple[int, int]:
-        generation = self.generation()
-        if self._counted[0] != generation:
-            documents = self._number("SELECT count(*) FROM documents")
-            self._counted = (generation, documents, self._number("SELECT count(*) FROM vectors"))
-        return self._counted[1:]
 
     def _number(self, sql: str, *values: int) -> int:
         return int(self.connection.execute(sql, values).fetchone()[0])

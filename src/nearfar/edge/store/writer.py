@@ -311,7 +311,7 @@ class StoreWriter:
 
     def count(self) -> int:
         """Number of passages."""
-        return self._number("SELECT count(*) FROM vectors")
+        return self._number("SELECT count(*) FROM passages")
 
     def count_removed(self) -> int:
         """Number of rows that a derived file covers and that are gone."""
