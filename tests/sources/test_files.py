@@ -81,7 +81,7 @@ def test_a_file_is_a_document_with_passages_under_their_headings(tmp_path: Path)
     assert texts(document) == [
         "Before.",
         "The guide\n\nPart\n\nInner\n\nFirst line.\n\nSecond [link](x).",
-        "Other\n\nEnd.",
+        "Other\nEnd.",
     ]
     assert [p.heading for p in document.passages] == ["", "Part > Inner", "Other"]
     lines = GUIDE.split("\n")
@@ -233,7 +233,6 @@ def test_html_says_who_wrote_it_in_which_language() -> None:
         "a: &a [1]\nb: *a",
         "a: [",
         "- 1\n- 2",
-        "a: 2020-13-45",
         "[" * 3000,
         "? [a]\n: b",
         "a: !!python/object:os.system x",
@@ -244,6 +243,29 @@ def test_strange_front_matter_costs_only_itself(matter: str) -> None:
     parsed = parse_markdown(f"---\n{matter}\n---\nText.")
     assert [s.body for s in parsed.sections] == ["Text."]
     assert not {"b", "a"} & set(parsed.metadata)
+
+
+def test_front_matter_that_cannot_be_read_is_told_and_a_bad_date_is_text(tmp_path: Path) -> None:
+    source = FilesSource(
+        write(tmp_path, {"a.md": "---\nyear: 2020-13-45\nlang: en\n---\nText.", "b.md": "---\na: [\n---\nText."})
+    )
+    first, second = read(source)
+    assert (first.metadata["year"], first.metadata["lang"]) == ("2020-13-45", "en")
+    assert "a" not in second.metadata
+    assert source.report.examples == [
+        f"{tmp_path}/b.md: a part of the file that cannot be read (its front matter, which is not YAML)"
+    ]
+
+
+def test_lines_are_those_of_the_file_however_far_headings_stand_from_their_text(tmp_path: Path) -> None:
+    text = "# T\nright under\n\n## S\n\n\n\nfar below\n\nUnderlined\n==========\n\nbody\n\n## Empty\n### Deep\nend\n"
+    path = write(tmp_path, {"a.md": text}) / "a.md"
+    (document,) = read(FilesSource(tmp_path))
+    lines = text.split("\n")
+    for passage in document.passages:
+        first = int(passage.location.removeprefix(f"{path}:"))
+        for away, line in enumerate(document.text[passage.begin : passage.end].split("\n")):
+            assert line in lines[first + away - 1]
 
 
 SECTIONS = st.lists(

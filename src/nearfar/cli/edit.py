@@ -33,11 +33,15 @@ def add(
     from nearfar.cli.console import show_skipped
     from nearfar.cli.indexing import columns_of
     from nearfar.edge import SearchIndex
+    from nearfar.edge.folder import known_cutting
+    from nearfar.edge.keys import key_if_any
     from nearfar.sources import open_documents
     from nearfar.sources.document import Document
 
+    key = key_if_any(index)
     documents = open_documents(
         source,
+        cutting=known_cutting(index, key),
         whole=True,
         text=text,
         title=title,
@@ -46,7 +50,7 @@ def add(
         metadata=columns_of(metadata),
         exclude=[index],
     )
-    with SearchIndex.edit(index) as editor:
+    with SearchIndex.edit(index, ask=key) as editor:
         editor.upsert(document for document in documents.documents() if isinstance(document, Document))
     report = editor.report
     show_skipped(documents.report.skipped, [*documents.report.examples, *report.examples])

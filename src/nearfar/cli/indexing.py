@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from nearfar.edge.derive import Engine
     from nearfar.edge.keys import Key
+    from nearfar.sources.cut import Cutting
 
 
 class Indexing:
@@ -22,8 +23,8 @@ class Indexing:
         columns: Mapping[str, str | None],
         *,
         metadata: str | None = None,
-        words: int = 220,
-        overlap: int = 40,
+        words: int | None = None,
+        overlap: int | None = None,
         engine: str | None = None,
         dim: int | None = None,
     ) -> None:
@@ -33,14 +34,13 @@ class Indexing:
             DataError: passages cannot be cut like that, or there is no such engine.
         """
         from nearfar.edge.derive import check_engine
-        from nearfar.sources.cut import Cutting
 
         self._bundle = bundle
         self._source = source
         self._output = output
         self._columns = {name: column for name, column in columns.items() if column is not None}
         self._metadata = columns_of(metadata)
-        self._cutting = Cutting(words, overlap)
+        self._words, self._overlap = words, overlap
         self._engine: Engine | None = None if engine is None else check_engine(engine)
         self._dim = dim
         self._key: Key | None = None
@@ -56,12 +56,13 @@ class Indexing:
 
         # Once, so that a passphrase is asked for once.
         self._key = self._key or (None if rebuild else key_if_any(self._output))
+        cutting = self._cut(rebuild=rebuild)
         with known_stamps(self._output, rebuild=rebuild, ask=self._key) as unchanged, progress_lines() as stages:
             documents = open_documents(
                 self._source,
                 whole=True,
                 metadata=self._metadata,
-                cutting=self._cutting,
+                cutting=cutting,
                 unchanged=unchanged,
                 exclude=[self._output],
                 **self._columns,
@@ -73,7 +74,7 @@ class Indexing:
                 self._output,
                 rebuild=rebuild,
                 dim=self._dim,
-                cutting=self._cutting,
+                cutting=cutting,
                 engine=self._engine,
                 encrypt=encrypt,
                 ask=self._key,
@@ -87,8 +88,19 @@ class Indexing:
         parts = f" in {passages:,} passages" if passages != size else ""
         out.print(
             f"{self._output}: {size:,} documents{parts} ({report.added:,} added, {report.updated:,} updated, "
-            f"{report.unchanged:,} unchanged, {report.removed:,} removed, {passed_over:,} skipped)"
+            f"{report.unchanged:,} unchanged, {report.removed:,} removed, {passed_over:,} skipped)",
+            markup=False,
+            soft_wrap=True,
         )
+
+    def _cut(self, *, rebuild: bool) -> Cutting:
+        """As the user says, and where he says nothing as it was the last time."""
+        from nearfar.edge.folder import known_cutting
+        from nearfar.sources.cut import Cutting
+
+        known = (None if rebuild else known_cutting(self._output, self._key)) or Cutting()
+        words = known.words if self._words is None else self._words
+        return Cutting(words, min(known.overlap, words // 2) if self._overlap is None else self._overlap)
 
     def watch(self, *, rebuild: bool = False, encrypt: str | None = None) -> None:
         """Index, and again whenever files change, until Ctrl-C."""

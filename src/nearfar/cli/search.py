@@ -46,8 +46,18 @@ def index(
             help="Of a table: columns that searches can be narrowed by, with commas between, or the word all."
         ),
     ] = None,
-    words: Annotated[int, typer.Option(help="Words of a passage, at most; longer documents are cut.")] = 220,
-    overlap: Annotated[int, typer.Option(help="Words that neighbouring passages share, at most.")] = 40,
+    words: Annotated[
+        int | None,
+        typer.Option(
+            help="Words of a passage, at most; longer documents are cut. 220, or as the last time.", show_default=False
+        ),
+    ] = None,
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            help="Words that neighbouring passages share, at most. 40, or as the last time.", show_default=False
+        ),
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="What finds vectors: scan, hnsw, or auto, which goes by their number.")
     ] = None,
@@ -84,8 +94,6 @@ def index(
 def watch(
     index_path: Annotated[Path, typer.Argument(metavar="INDEX", help="An index; made before with nearfar index.")],
     folder: Annotated[Path, typer.Argument(help="The folder that it is of.")],
-    words: Annotated[int, typer.Option(help="As given to nearfar index.")] = 220,
-    overlap: Annotated[int, typer.Option(help="As given to nearfar index.")] = 40,
 ) -> None:
     """Keep an index up to date with a folder until Ctrl-C."""
     from nearfar.cli.indexing import Indexing
@@ -93,7 +101,7 @@ def watch(
     from nearfar.edge.store.schema import BUNDLE_FOLDER
 
     StoreReader.check(index_path)
-    Indexing(index_path / BUNDLE_FOLDER, str(folder), index_path, {}, words=words, overlap=overlap).watch()
+    Indexing(index_path / BUNDLE_FOLDER, str(folder), index_path, {}).watch()
 
 
 def search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -49,12 +50,15 @@ class Wanted:
         Raises:
             DataError: naming the argument and what it may be.
         """
-        if self.k < 1:
-            raise DataError(f"k is how many passages to return, and must be at least 1, not {self.k}")
-        if self.rerank_depth < 1:
+        if not isinstance(self.k, int) or self.k < 1:
+            raise DataError(f"k is how many passages to return, a whole number of at least 1, not {self.k!r}")
+        if not isinstance(self.rerank_depth, int) or self.rerank_depth < 1:
             raise DataError(
-                f"rerank_depth is how many passages are read again, and must be at least 1, not {self.rerank_depth}"
+                f"rerank_depth is how many passages are read again, a whole number of at least 1, not {self.rerank_depth!r}"
             )
+        for name, number in (("diversity", self.diversity), ("min_score", self.min_score)):
+            if number is not None and not (isinstance(number, int | float) and math.isfinite(number)):
+                raise DataError(f"{name} is {number!r}; give a number")
         if self.diversity is not None and not 0 <= self.diversity <= 1:
             raise DataError(
                 f"diversity is {self.diversity}; it goes from 0 (only relevance counts) to 1 (only difference counts)"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,7 +71,7 @@ def build_index(
         writer: of the index.
         embedder: gives the vectors, `writer.dim` components each.
         documents: all that the index shall hold, read once.
-        cutting: how documents are cut that nobody has cut yet.
+        cutting: how documents are cut that nobody has cut yet; remembered. By default as it was the last time.
         threads: of building a graph; all processors by default.
         progress: told after every batch.
 
@@ -80,7 +81,9 @@ def build_index(
     """
     report = BuildReport()
     done = 0
-    for batch in batches(documents, cutting or Cutting()):
+    if cutting is not None:
+        writer.set_cutting(cutting)
+    for batch in batches(documents, cutting or writer.cutting):
         store_batch(writer, embedder, batch, report)
         done += len(batch)
         if progress:
@@ -89,13 +92,20 @@ def build_index(
         raise DataError(
             f"{writer.directory}: there is nothing to index: the source gave "
             + (f"{done} documents, none of which can be used ({report.examples[0]})" if done else "no document")
-            + "; what the index held before is unchanged"
+            + "; what the index holds is unchanged"
         )
     report.removed = writer.remove_unseen()
     if progress:
         progress("graph", done)
     settle(writer, report, threads=threads)
     return report
+
+
+def begun(documents: Iterable[Document | Unchanged]) -> Iterator[Document | Unchanged]:
+    """The same documents, the first of which has been read."""
+    rest = iter(documents)
+    first = list(itertools.islice(rest, 1))
+    return itertools.chain(first, rest)
 
 
 def settle(writer: StoreWriter, report: BuildReport, *, threads: int | None = None) -> None:

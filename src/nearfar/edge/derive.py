@@ -91,7 +91,7 @@ def renew_derived(writer: StoreWriter, *, threads: int | None = None, check: boo
             made.append(_signs(writer, total))
         else:
             kept = kept or not stale
-            made.append(_graph(writer, None if stale else record, total, threads or os.cpu_count() or 1))
+            made.append(_graph(writer, None if stale else record, threads or os.cpu_count() or 1))
     if made or gone or (removed and not kept):
         writer.set_derived(*made, gone=gone, forget_removed=not kept)
     else:
@@ -148,7 +148,7 @@ def _signs(writer: StoreWriter, total: int) -> DerivedRecord:
     return writer.derive("signs", lambda file: write_signs(file, mean, rows, blocks), last_row=last, rows=total)
 
 
-def _graph(writer: StoreWriter, record: DerivedRecord | None, total: int, threads: int) -> DerivedRecord:
+def _graph(writer: StoreWriter, record: DerivedRecord | None, threads: int) -> DerivedRecord:
     """Build the graph, or link what is new into the one there is."""
     last = writer.last_row()
     if record is None or writer.key_of_derived() is not None:  # what is decrypted into memory cannot grow

@@ -62,12 +62,12 @@ class IndexEditor:
         Args:
             documents: any number; stored in batches of about 512 passages. One without an id gets one from its title
                 and text, so that the same content is stored once.
-            cutting: how documents are cut that nobody has cut yet.
+            cutting: how documents are cut that nobody has cut yet, by default as when the index was built.
 
         Raises:
             StoreError: the index could not be written; the batches before are stored.
         """
-        for batch in batches(documents, cutting or Cutting()):
+        for batch in batches(documents, cutting or self._writer.cutting):
             store_batch(self._writer, self._encoder, batch, self.report, replace_seen=True)
 
     def delete(self, ids: Sequence[str]) -> int:

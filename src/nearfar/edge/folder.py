@@ -15,6 +15,7 @@ from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER, DERIVED_PATTERN, KEY_FILE, LOCK_FILE, STORE_FILE, store_path
 from nearfar.edge.store.writer import StoreWriter
 from nearfar.errors import BundleError, StoreError
+from nearfar.sources.cut import Cutting
 
 
 @contextmanager
@@ -44,10 +45,10 @@ def opened_writer(
     """
     _prepare_folder(directory)
     with writer_lock(directory):
+        new = rebuild or not store_path(directory).exists()
+        key = _key(directory, encrypt, ask, new=new)  # before anything is removed
         if rebuild:
             _remove_store(directory)
-        new = not store_path(directory).exists()
-        key = _key(directory, encrypt, ask, new=new)
         if new:
             # Before the store: whoever sees a store finds the bundle beside it.
             _keep_bundle(directory, bundle)
@@ -81,20 +82,35 @@ def known_stamps(
         reader.close()
 
 
+def known_cutting(directory: Path, key: Key | None = None) -> Cutting | None:
+    """How the documents of the index in `directory` were cut when it was built last; None without an index."""
+    if not store_path(directory).exists():
+        return None
+    reader = StoreReader(directory, key=key)
+    reader.close()
+    return reader.cutting
+
+
 def _key(directory: Path, encrypt: str | None, ask: Ask | Key | None, *, new: bool) -> Key | None:
     """The key of an encrypted index, made where a new one shall be encrypted."""
+    record = directory / KEY_FILE
     if new and encrypt is not None:
-        # Also where an older key is known to nobody any more: with the store it went for good.
-        (directory / KEY_FILE).unlink(missing_ok=True)
+        # In the place of an older key, which may be known to nobody any more: it goes with the store.
+        former = record.read_bytes() if record.exists() else None
+        record.unlink(missing_ok=True)
+        try:
+            return create_key(directory, encrypt, ask=ask_at_terminal if ask is None or isinstance(ask, Key) else ask)
+        except BaseException:
+            if former is not None:
+                record.write_bytes(former)
+            raise
     key = key_if_any(directory, ask=ask)
-    if key is not None or encrypt is None:
-        return key
-    if not new:
+    if key is None and encrypt is not None:
         raise StoreError(
             f"{directory}: the index is not encrypted, and cannot become so in place; use another folder (-o), or "
             "--rebuild to replace it"
         )
-    return create_key(directory, encrypt, ask=ask if ask is not None and not isinstance(ask, Key) else ask_at_terminal)
+    return key
 
 
 def _prepare_folder(directory: Path) -> None:

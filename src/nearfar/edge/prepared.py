@@ -31,10 +31,21 @@ def batches(documents: Iterable[Document | Unchanged], cutting: Cutting) -> Iter
 
 
 def prepared(document: Document | Unchanged, cutting: Cutting) -> Document | Unchanged:
-    """A document as the store takes it: cut, with an id, and without what no database takes."""
+    """A document as the store takes it: cut, with an id, and without what no database takes.
+
+    Raises:
+        DataError: it is no document, or has a part of another type.
+    """
+    if not isinstance(document, Document | Unchanged):
+        raise DataError(
+            f"an index takes nearfar.Document, not {type(document).__name__}: make one with an id and a text"
+        )
     if isinstance(document, Unchanged):
         return Unchanged(_storable(document.id))
     parts = {name: getattr(document, name) for name in ("id", "title", "text", "location", "stamp")}
+    for name, part in parts.items():
+        if not isinstance(part, str):
+            raise DataError(f"{document.id!r}: the {name} of a document is a text, not {type(part).__name__}")
     sound = {name: _storable(text) for name, text in parts.items()}
     passages = tuple(_storable_passage(passage) for passage in document.passages)
     if sound != parts or passages != document.passages:
@@ -73,6 +84,8 @@ def _plain(document: Document) -> Metadata:
     """Metadata as the store keeps it; a key without a value is left out."""
     metadata: dict[str, Scalar | tuple[Scalar, ...]] = {}
     for key, given in document.metadata.items():
+        if not isinstance(key, str):
+            raise DataError(f"{document.id}: the names of metadata are texts, and {key!r} is none")
         several = given if isinstance(given, tuple | list) else (given,)
         if not all(isinstance(value, str | int | float) for value in several):
             raise DataError(

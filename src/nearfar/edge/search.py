@@ -153,7 +153,7 @@ class SearchIndex:
         """
         import os
 
-        from nearfar.edge.build import build_index
+        from nearfar.edge.build import begun, build_index
         from nearfar.edge.derive import check_engine
         from nearfar.edge.folder import opened_writer
 
@@ -162,6 +162,8 @@ class SearchIndex:
         encoder = text_encoder(bundle, threads=threads or os.cpu_count() or 1, dim=dim)
         if engine is not None:
             check_engine(engine)
+        if rebuild:
+            documents = begun(documents)  # nothing is removed for a source that cannot be read
         with opened_writer(path, bundle, encoder.dim, rebuild=rebuild, encrypt=encrypt, ask=ask) as writer:
             if engine is not None:
                 writer.set_engine(engine)
@@ -184,13 +186,13 @@ class SearchIndex:
 
     def __len__(self) -> int:
         """Number of documents."""
-        with self._lock, self._store.reader.snapshot():
+        with self._lock, self._store.current():
             return self._store.reader.documents()
 
     @property
     def passages(self) -> int:
         """Number of passages: what is found."""
-        with self._lock, self._store.reader.snapshot():
+        with self._lock, self._store.current():
             return self._store.reader.passages()
 
     @property
@@ -278,7 +280,7 @@ class SearchIndex:
 
     def passages_of(self, id: str, first: int, last: int) -> list[StoredPassage]:
         """The passages of a document from one number to another, both included, in order; none where there are none."""
-        with self._lock, self._store.reader.snapshot():
+        with self._lock, self._store.current():
             return self._store.reader.passages_of(id, first, last)
 
     def candidates(self, query: str, depth: int = CANDIDATES) -> tuple[list[str], Features]:

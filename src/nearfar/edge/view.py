@@ -18,6 +18,7 @@ from nearfar.edge.store.derived import content_of
 from nearfar.edge.store.derived_record import DerivedRecord
 from nearfar.edge.store.keyword import KeywordSearch
 from nearfar.edge.store.reader import StoreReader
+from nearfar.edge.store.schema import store_path
 from nearfar.edge.where import allowed_documents, check_keys, parse
 from nearfar.errors import StoreError
 from nearfar.index.postings import Postings
@@ -41,8 +42,14 @@ class StoreView:
             StoreError: there is none, or it is damaged.
             KeyUnavailableError: the key cannot be had.
         """
-        key = key_if_any(directory, ask=ask)
-        self.reader = StoreReader(directory, key=key)
+        self._ask = ask
+        self._directory = directory
+        self._open_store()
+
+    def _open_store(self) -> None:
+        key = key_if_any(self._directory, ask=self._ask)
+        self._file = _identity(self._directory)
+        self.reader = StoreReader(self._directory, key=key)
         self.dense = DenseSearch(self.reader, key=key)
         self.keywords = KeywordSearch(self.reader.connection)
         self._key = key.subkey("derived") if key else None
@@ -58,7 +65,12 @@ class StoreView:
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Everything inside sees the same state of the store, the latest one."""
+        """Everything inside sees the same state of the store, the latest one.
+
+        Raises:
+            StoreError: the store is damaged, or has been built anew with another bundle.
+        """
+        self._follow_rebuild()
         for remaining in reversed(range(_TRIES)):
             with self.reader.snapshot():
                 # A writer may have replaced a derived file since this snapshot began; a later one names the new file.
@@ -85,6 +97,21 @@ class StoreView:
                 self._allowed.popitem(last=False)
         self._allowed.move_to_end(where)
         return rows
+
+    def _follow_rebuild(self) -> None:
+        """Open the store that has taken the place of this one, where somebody has built the index anew."""
+        now = _identity(self._directory)
+        if now is None or now == self._file:
+            return  # while it is being replaced, the old one still answers
+        former = self.reader
+        bundle, dim = former.bundle_digest, former.dim
+        StoreReader.check(self._directory)
+        self.close()
+        self._open_store()
+        if (self.reader.bundle_digest, self.reader.dim) != (bundle, dim):
+            raise StoreError(
+                f"{self._directory}: the index was built anew with another bundle or length; open it again"
+            )
 
     def _replaced(self) -> bool:
         """Whether a derived file that this state names is gone, though the view has not noticed before."""
@@ -117,3 +144,12 @@ class StoreView:
                 error,
             )
             return None
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """Which file the store is; None while there is none."""
+    try:
+        status = store_path(directory).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

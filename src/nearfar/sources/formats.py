@@ -32,7 +32,7 @@ def parse_plain(text: str) -> Parsed:
     first, _, rest = text[lead:].partition("\n")
     line = text.count("\n", 0, lead) + 1
     if rest.strip() and len(first) <= _TITLE_CHARS:
-        return Parsed(first.strip(), [Section(first.strip(), rest, line + 1)])
+        return Parsed(first.strip(), [Section(first.strip(), rest, line + 1, heading_line=line)])
     return Parsed("", [Section("", text[lead:], line)])
 
 

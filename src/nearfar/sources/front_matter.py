@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import yaml
 
 from nearfar.sources.document import Scalar
@@ -19,16 +21,27 @@ class _Reader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def metadata_of(front_matter: str) -> dict[str, Scalar | tuple[Scalar, ...]]:
-    """Return name -> value or values; nested mappings are left out, and so is everything where it is not YAML.
+def _date_or_text(reader: _Reader, node: yaml.ScalarNode) -> Any:
+    """A date, or as it is written what only looks like one (2020-13-45)."""
+    try:
+        return reader.construct_yaml_timestamp(node)
+    except ValueError:
+        return reader.construct_yaml_str(node)
+
+
+_Reader.add_constructor("tag:yaml.org,2002:timestamp", _date_or_text)
+
+
+def metadata_of(front_matter: str) -> dict[str, Scalar | tuple[Scalar, ...]] | None:
+    """Return name -> value or values, nested mappings left out; None where it cannot be read.
 
     Args:
         front_matter: the lines between the marks.
     """
     if len(front_matter) > _MAX_CHARS:
-        return {}
+        return None
     try:
         found = yaml.load(front_matter, _Reader)
-        return plain_values(found) if isinstance(found, dict) else {}
-    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a date such as 2020-13-45
-        return {}
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: a number of thousands of digits
+        return None
+    return plain_values(found) if isinstance(found, dict) else {}

@@ -24,6 +24,7 @@ def parse_markdown(text: str) -> Parsed:
     lines = text.split("\n")
     title, first = _front_matter(lines)
     known = _metadata("\n".join(lines[1 : first - 1])) if first else {}
+    lost = ("its front matter, which is not YAML",) if known is None else ()
     headings: list[Heading] = []
     fence = ""
     paragraph: int | None = None  # where the paragraph begins that the line before belongs to
@@ -51,7 +52,7 @@ def parse_markdown(text: str) -> Parsed:
         elif paragraph is None and not other:
             paragraph = i
     title = title or next((heading.text for heading in headings if heading.text), "")
-    return Parsed(title, cut_at(lines, headings, first), known)
+    return Parsed(title, cut_at(lines, headings, first), known or {}, lost)
 
 
 def _front_matter(lines: list[str]) -> tuple[str, int]:
@@ -70,7 +71,7 @@ def _front_matter(lines: list[str]) -> tuple[str, int]:
     return "", end + 1
 
 
-def _metadata(front_matter: str) -> dict[str, Scalar | tuple[Scalar, ...]]:
+def _metadata(front_matter: str) -> dict[str, Scalar | tuple[Scalar, ...]] | None:
     from nearfar.sources.front_matter import (
         metadata_of,  # here, as loading PyYAML costs a search its first milliseconds
     )

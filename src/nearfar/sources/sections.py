@@ -43,6 +43,7 @@ class Section:
         verbatim: whether the lines of `body` are lines of the file, so that places inside it can be counted from `line`.
         level: 1 for the topmost headings; a heading stands under the last one before it with a lower level.
         page: the page, from 1, where the file has pages.
+        heading_line: the line of the file that the heading stands on; 0 where that is not known.
         named_in_body: whether `body` itself says what `heading` says (the first line of a function).
     """
 
@@ -53,6 +54,7 @@ class Section:
     level: int = 1
     page: int | None = None
     named_in_body: bool = False
+    heading_line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,13 @@ def cut_at(lines: list[str], headings: list[Heading], first: int = 0) -> list[Se
     opening = Heading(first, first, "")
     ends = [heading.begin for heading in headings] + [len(lines)]
     return [
-        Section(heading.text, "\n".join(lines[heading.end : end]), heading.end + 1, level=heading.level)
+        Section(
+            heading.text,
+            "\n".join(lines[heading.end : end]),
+            heading.end + 1,
+            level=heading.level,
+            heading_line=heading.begin + 1 if heading.text else 0,
+        )
         for heading, end in zip([opening, *headings], ends, strict=True)
     ]
 

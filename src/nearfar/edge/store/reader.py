@@ -19,6 +19,7 @@ from nearfar.edge.store.derived_record import Derived, DerivedRecord
 from nearfar.edge.store.failures import explained
 from nearfar.edge.store.schema import FORMAT, store_path
 from nearfar.errors import StoreError
+from nearfar.sources.cut import Cutting
 from nearfar.sources.document import Metadata
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class StoreReader:
         self._counted = (-1, 0)
         self.dim = int(meta["dim"])
         self.bundle_digest = meta["bundle"]
+        self.cutting = cutting_of(meta.get("cutting"))
+        """How documents were cut when the index was built last."""
 
     @staticmethod
     def check(directory: Path) -> None:
@@ -200,6 +203,11 @@ class StoreReader:
     def _meta(self, key: str) -> str | None:
         row = self.connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return str(row[0]) if row else None
+
+
+def cutting_of(value: str | None) -> Cutting:
+    """What the store keeps of how documents are cut; the default where it keeps nothing."""
+    return Cutting(*map(int, value.split())) if value else Cutting()
 
 
 def as_metadata(text: str) -> Metadata:

@@ -19,9 +19,11 @@ from nearfar.edge.store.derived import remove_derived, write_derived
 from nearfar.edge.store.derived_record import Derived, DerivedRecord
 from nearfar.edge.store.failures import explained
 from nearfar.edge.store.keyword_table import write_keyword_postings
+from nearfar.edge.store.reader import cutting_of
 from nearfar.edge.store.schema import COMMON_TERM, FORMAT, SCHEMA, store_path
 from nearfar.edge.where import Condition, allowed_documents, attribute_rows, check_keys
 from nearfar.errors import StoreError
+from nearfar.sources.cut import Cutting
 from nearfar.sources.document import Document, Metadata
 
 if TYPE_CHECKING:
@@ -248,6 +250,18 @@ class StoreWriter:
             with explained(self.directory), self._transaction():
                 self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('engine', ?)", (engine,))
                 self._advance()
+
+    @property
+    def cutting(self) -> Cutting:
+        """How documents were cut when the index was built last."""
+        return cutting_of(self._meta("cutting"))
+
+    def set_cutting(self, cutting: Cutting) -> None:
+        """Remember how documents are cut."""
+        if cutting != self.cutting:
+            with explained(self.directory), self._transaction():
+                value = f"{cutting.words} {cutting.overlap}"
+                self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('cutting', ?)", (value,))
 
     def derived(self, kind: Derived) -> DerivedRecord | None:
         """The derived file of that kind that belongs to the present state, if there is one."""
