@@ -322,6 +322,7 @@ class SearchIndex:
             raise DataError(f"there is no search mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
         reranker = self._rerankers.get(rerank)
         with self._lock:
+            self._store.follow_rebuild()  # before the bundle is read, which may have been replaced
             vectors = None if mode == "keyword" or not texts else self._embed(texts)
             with self._store.current():
                 allowed = self._store.allowed(wanted.where) if wanted.where else None

@@ -70,7 +70,7 @@ class StoreView:
         Raises:
             StoreError: the store is damaged, or has been built anew with another bundle.
         """
-        self._follow_rebuild()
+        self.follow_rebuild()
         for remaining in reversed(range(_TRIES)):
             with self.reader.snapshot():
                 # A writer may have replaced a derived file since this snapshot began; a later one names the new file.
@@ -98,8 +98,12 @@ class StoreView:
         self._allowed.move_to_end(where)
         return rows
 
-    def _follow_rebuild(self) -> None:
-        """Open the store that has taken the place of this one, where somebody has built the index anew."""
+    def follow_rebuild(self) -> None:
+        """Open the store that has taken the place of this one, where somebody has built the index anew.
+
+        Raises:
+            StoreError: it was built with another bundle, or is damaged.
+        """
         now = _identity(self._directory)
         if now is None or now == self._file:
             return  # while it is being replaced, the old one still answers
