@@ -214,8 +214,8 @@ def evaluate(
     opened = Bundle.open(bundle)
     if opened.manifest.frontend.kind != "text":
         raise BundleError(
-            f"{opened.path}: this bundle embeds pictures, and pairs are of texts. What was measured on its own test pictures is in "
-            "`nearfar inspect`; nearfar.evaluate.labelled measures it on others"
+            f"{opened.path}: this bundle is of kind {opened.manifest.kind}, and pairs of texts measure text encoders. What was measured "
+            "on its own data is in `nearfar inspect`; nearfar.evaluate.labelled measures encoders of pictures on others"
         )
     documents: dict[str, int] = {}
     judged: dict[str, dict[int, float]] = {}
