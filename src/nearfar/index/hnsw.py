@@ -45,7 +45,7 @@ class HnswIndex:
         *,
         sample: Vectors,
         m: int | None = None,
-        ef_construction: int = 200,
+        ef_construction: int = 100,
         threads: int = 1,
     ) -> HnswIndex:
         """Build the graph block by block, so that all vectors need never be in memory as floats.
@@ -200,7 +200,7 @@ class HnswIndex:
 
 def links_for(dim: int) -> int:
     """Neighbours that suit vectors of `dim` components: links (two times four bytes each) take about a third of the codes."""
-    return min(16, max(10, dim // 23))
+    return min(16, max(10, dim // 24))
 
 
 @contextmanager
