@@ -66,7 +66,9 @@ def test_a_folder_must_exist(tmp_path: Path) -> None:
 
 def test_ctrl_c_ends_it_cleanly(tmp_path: Path) -> None:
     program = (
-        "import sys, pathlib\n"
+        "import sys, pathlib, signal\n"
+        # Whoever starts the tests in the background has Ctrl-C ignored, and children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         + ("sys.modules['watchfiles'] = None\n" if sys.modules.get("watchfiles", 0) is None else "")
         + "from nearfar.sources.watch import changes\n"
         f"watched = changes(pathlib.Path({os.fspath(tmp_path)!r}), settle=0.01, every=0.05)\n"

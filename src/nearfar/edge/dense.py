@@ -148,7 +148,8 @@ class DenseSearch:
         effort = self._effort
         if isinstance(self._base, SignIndex):
             share = max(1.0, _TELLING_DIM / self._reader.dim)
-            considered = int(share * max(effort.considered, 8 * k))
+            # Who joins them with others needs no more than the likely ones.
+            considered = int(share * max(effort.considered, (4 if rescored else 8) * k))
             chosen = rescored or int(share * max(effort.rescored, 3 * k))
             return self._base.search(query, chosen, considered=considered, allowed=allowed, without=self._removed)
         assert self._record is not None

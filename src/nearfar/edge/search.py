@@ -18,7 +18,7 @@ from nearfar.edge.answer import RERANK_DEPTH, Answer, Rerankers, Wanted, answers
 from nearfar.edge.distinct import Distinct
 from nearfar.edge.fusion import NEUTRAL, check_fusion, fuse
 from nearfar.edge.hit import Hit
-from nearfar.edge.store.keyword import MAX_TERMS, Term, distinct_words
+from nearfar.edge.store.keyword import Term, distinct_words
 from nearfar.edge.store.reader import StoredPassage, StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
 from nearfar.edge.view import StoreView
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from nearfar.sources.document import Document, Unchanged
 
 Mode = Literal["hybrid", "dense", "keyword"]
+_SHOWN = 8
 CANDIDATES = 100
 """How many passages each side, embedding and keywords, hands to the fusion."""
 
@@ -410,7 +411,7 @@ def text_encoder(bundle: Bundle, *, threads: int, dim: int | None) -> Encoder:
 
 
 def _shown(question: _Question) -> list[str]:
-    """Beginnings of the words that a snippet should show."""
+    """Beginnings of the words that a snippet should show: the rarest, where that is known."""
     if question.mode == "dense":
-        return distinct_words(question.text)[:MAX_TERMS]
-    return [term.stem if term.word.startswith(term.stem) else term.word for term in question.terms]
+        return distinct_words(question.text)[:_SHOWN]
+    return [term.stem if term.word.startswith(term.stem) else term.word for term in question.terms[:_SHOWN]]
