@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from nearfar.cli.collection_options import Id, Image, Location, Output, Seed, Text, Threads, Title
+from nearfar.cli.collection_options import Image, Output, Seed, Threads
 from nearfar.cli.options import AsJson
+from nearfar.cli.table_options import Id, Location, Text, Title
 
 app = typer.Typer(
     help="Give texts or pictures labels, learned from a few examples, or say that none fits.", no_args_is_help=True

@@ -13,11 +13,7 @@ Source = Annotated[
     typer.Argument(help="After a bundle: a folder or table (.jsonl, .csv, .parquet) of texts, or of pictures."),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also write every row there (.csv or .jsonl).")]
-Text = Annotated[str, typer.Option(help="Of a table: the column with the text.")]
 Image = Annotated[str, typer.Option(help="Of a table: the column with the picture.")]
-Title = Annotated[str | None, typer.Option(help="Of a table: the column with the title.")]
-Id = Annotated[str | None, typer.Option("--id", help="Of a table: the column with a unique id.")]
-Location = Annotated[str | None, typer.Option(help="Of a table: the column that says where the item is.")]
 Passages = Annotated[bool, typer.Option("--passages", help="Look at the passages of documents, not at whole ones.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads for embedding.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn; the same gives the same result.")]

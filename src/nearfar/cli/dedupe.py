@@ -8,20 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nearfar.cli.collection_options import (
-    Id,
-    Image,
-    Location,
-    Output,
-    Passages,
-    Place,
-    Seed,
-    Source,
-    Text,
-    Threads,
-    Title,
-)
+from nearfar.cli.collection_options import Image, Output, Passages, Place, Seed, Source, Threads
 from nearfar.cli.options import AsJson
+from nearfar.cli.table_options import Id, Location, Text, Title
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nearfar.cli.table_options import Id, Location, MetadataColumns, Text, Title
+
 if TYPE_CHECKING:
     from nearfar.edge import BuildReport
 
@@ -16,18 +18,11 @@ Index = Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")]
 def add(
     index: Index,
     source: Annotated[str, typer.Argument(help="A folder, a file or a table, as for nearfar index.")],
-    text: Annotated[str, typer.Option(help="Of a table: the column with the text.")] = "text",
-    title: Annotated[str | None, typer.Option(help="Of a table: the column with the title.")] = None,
-    id_: Annotated[str | None, typer.Option("--id", help="Of a table: the column with a unique id.")] = None,
-    location: Annotated[
-        str | None, typer.Option(help="Of a table: the column that says where the document is.")
-    ] = None,
-    metadata: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a table: columns that searches can be narrowed by, with commas between, or the word all."
-        ),
-    ] = None,
+    text: Text = "text",
+    title: Title = None,
+    id_: Id = None,
+    location: Location = None,
+    metadata: MetadataColumns = None,
 ) -> None:
     """Add documents to an index, or replace those with the same id; nothing else is removed."""
     from nearfar.cli.console import show_skipped

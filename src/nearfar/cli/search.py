@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli.options import AsJson
+from nearfar.cli.table_options import Id, Location, MetadataColumns, Text, Title
 
 
 def inspect(bundle: Annotated[Path, typer.Argument(help="A bundle.")], as_json: AsJson = False) -> None:
@@ -34,18 +35,11 @@ def index(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The index; brought up to date where it exists.")],
-    text: Annotated[str, typer.Option(help="Of a table: the column with the text.")] = "text",
-    title: Annotated[str | None, typer.Option(help="Of a table: the column with the title.")] = None,
-    id_: Annotated[str | None, typer.Option("--id", help="Of a table: the column with a unique id.")] = None,
-    location: Annotated[
-        str | None, typer.Option(help="Of a table: the column that says where the document is.")
-    ] = None,
-    metadata: Annotated[
-        str | None,
-        typer.Option(
-            help="Of a table: columns that searches can be narrowed by, with commas between, or the word all."
-        ),
-    ] = None,
+    text: Text = "text",
+    title: Title = None,
+    id_: Id = None,
+    location: Location = None,
+    metadata: MetadataColumns = None,
     words: Annotated[
         int | None,
         typer.Option(
