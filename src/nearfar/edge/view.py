@@ -44,14 +44,15 @@ class StoreView:
         """
         self._ask = ask
         self._directory = directory
-        self._open_store()
+        file = _identity(directory)
+        key = key_if_any(directory, ask=ask)
+        self._use(StoreReader(directory, key=key), key, file)
 
-    def _open_store(self) -> None:
-        key = key_if_any(self._directory, ask=self._ask)
-        self._file = _identity(self._directory)
-        self.reader = StoreReader(self._directory, key=key)
-        self.dense = DenseSearch(self.reader, key=key)
-        self.keywords = KeywordSearch(self.reader.connection)
+    def _use(self, reader: StoreReader, key: Key | None, file: tuple[int, int] | None) -> None:
+        self._file = file
+        self.reader = reader
+        self.dense = DenseSearch(reader, key=key)
+        self.keywords = KeywordSearch(reader.connection)
         self._key = key.subkey("derived") if key else None
         self._generation = -1
         self._record: DerivedRecord | None = None
@@ -102,20 +103,23 @@ class StoreView:
         """Open the store that has taken the place of this one, where somebody has built the index anew.
 
         Raises:
-            StoreError: it was built with another bundle, or is damaged.
+            StoreError: it was built with another bundle.
         """
         now = _identity(self._directory)
         if now is None or now == self._file:
             return  # while it is being replaced, the old one still answers
-        former = self.reader
-        bundle, dim = former.bundle_digest, former.dim
-        StoreReader.check(self._directory)
-        self.close()
-        self._open_store()
-        if (self.reader.bundle_digest, self.reader.dim) != (bundle, dim):
+        key = key_if_any(self._directory, ask=self._ask)
+        try:
+            reader = StoreReader(self._directory, key=key)
+        except StoreError:
+            return  # as long as the new one cannot be read, too
+        if (reader.bundle_digest, reader.dim) != (self.reader.bundle_digest, self.reader.dim):
+            reader.close()
             raise StoreError(
                 f"{self._directory}: the index was built anew with another bundle or length; open it again"
             )
+        self.close()
+        self._use(reader, key, now)
 
     def _replaced(self) -> bool:
         """Whether a derived file that this state names is gone, though the view has not noticed before."""
