@@ -1,8 +1,8 @@
 """Nearest passages by embedding: candidates by a derived file, scores by the store's own codes.
 
 The derived file (signs, or a graph) is only ever a shortcut. Rows after the last one it covers are compared one by one,
-rows that are gone are masked, and when the file is missing, damaged or another one's, every row is compared: slower,
-never wrong. What a file gets wrong can cost a candidate, and never changes a score.
+rows that are gone are masked, and when the file is missing, cut off or contradicts itself, every row is compared: slower,
+never wrong. What a file gets wrong can cost a candidate, and never changes a score; `nearfar doctor` compares its digest.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, get_args
 
 from nearfar.bundle.bundle import Bundle
 from nearfar.edge import derive
+from nearfar.edge.keys import key_if_any
 from nearfar.edge.store.connection import connect
 from nearfar.edge.store.derived_record import Derived
 from nearfar.edge.store.failures import explained
@@ -83,12 +84,10 @@ def doctor(path: str | Path, *, repair: bool = False, ask: Ask | None = None) ->
             cannot be written.
         KeyUnavailableError: it is encrypted, and its key cannot be had.
     """
-    from nearfar.edge.keys import ask_at_terminal, has_key, open_key
-
     directory = Path(path)
     StoreReader.check(directory)
-    found = Examination(str(directory), encrypted=has_key(directory))
-    key = open_key(directory, ask=ask or ask_at_terminal) if found.encrypted else None
+    key = key_if_any(directory, ask=ask)
+    found = Examination(str(directory), encrypted=key is not None)
     with writer_lock(directory), explained(directory):
         connection = _opened(directory, key, found)
         if connection is not None:

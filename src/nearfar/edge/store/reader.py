@@ -122,10 +122,6 @@ class StoreReader:
         """A number that grows with every change."""
         return int(self._meta("generation") or 0)
 
-    def engine(self) -> str:
-        """What the index was asked to search vectors by: `auto`, `scan` or `hnsw`."""
-        return self._meta("engine") or "auto"
-
     def derived(self, kind: Derived) -> DerivedRecord | None:
         """The derived file of that kind that belongs to this state, if there is one."""
         text = self._meta(f"derived.{kind}")
