@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, Strict, model_validator
 
+from nearfar.recipe.compress import Compress
 from nearfar.recipe.data import Data, ImageSource, ImagesSource, ImageTableSource
 from nearfar.recipe.image_encoders import ImageEncoderBlock, ImageEncoderSettings
 from nearfar.recipe.images import ImageFrontendSettings
@@ -85,6 +86,8 @@ class Recipe(Settings):
     train: Training = Training()
     evaluate: Evaluation = Evaluation()
     export: Export = Export()
+    compress: Compress | None = None
+    """Steps that make what ships smaller, each measured; without them `export` says what ships."""
 
     @property
     def modality(self) -> Literal["text", "image"]:
