@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
-import shutil
 import sqlite3
-import warnings
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.road.import_encoder import import_encoder
 from nearfar.sources import Document
 from tools import peers
 
@@ -40,54 +39,16 @@ def has_sentence_transformers() -> bool:
 def export_int8(model: Path, target: Path) -> None:
     """Write the model as an int8 graph with mean pooling and normalising inside, and its vocabulary beside it.
 
-    Weights per channel and with a reduced range: on a processor without VNNI the default saturates.
+    Weights per channel and with a reduced range: on a processor without VNNI the default saturates. The import compares the
+    graph's vectors with those of the model, so that a broken peer is never measured.
     """
-    import onnx
-    import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from transformers import AutoModel
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-
-    class Pooled(torch.nn.Module):
-        """Mean of the token vectors, at unit length."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.encoder = AutoModel.from_pretrained(str(model), local_files_only=True, attn_implementation="eager")
-
-        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            tokens = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-            weight = mask.unsqueeze(-1).to(tokens.dtype)
-            return torch.nn.functional.normalize((tokens * weight).sum(1) / weight.sum(1).clamp(min=1e-9))
-
-    target.mkdir(parents=True)
-    full = target / "full.onnx"
-    example = torch.ones(2, 7, dtype=torch.int64)
-    n, length = torch.export.Dim("n"), torch.export.Dim("L", max=peers.MAX_TOKENS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        program = torch.onnx.export(
-            Pooled().eval(),
-            (example, example),
-            input_names=["ids", "mask"],
-            output_names=["vector"],  # "embedding" is what the exporter calls the looked-up tokens
-            dynamic_shapes={"ids": {0: n, 1: length}, "mask": {0: n, 1: length}},
-            dynamo=True,
-            external_data=False,
-            verbose=False,
+    with tempfile.TemporaryDirectory() as folder:
+        bundle = import_encoder(
+            str(model), Path(folder) / "bundle", max_tokens=peers.MAX_TOKENS, pooling="mean", quantise="int8"
         )
-    assert program is not None
-    program.save(str(full), external_data=False)
-    graph = onnx.load(full)
-    del graph.graph.value_info[:]  # the exporter's shapes contradict those that the quantiser infers
-    onnx.save(graph, full)
-    logging.getLogger().setLevel(logging.ERROR)
-    quantize_dynamic(full, target / peers.GRAPH, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
-    full.unlink()
-    shutil.copy(model / peers.TOKENIZER, target / peers.TOKENIZER)
+        target.mkdir(parents=True)
+        (target / peers.GRAPH).write_bytes(bundle.read(bundle.manifest.towers["query"].graph))
+        (target / peers.TOKENIZER).write_bytes(bundle.read(bundle.manifest.frontend.files[0]))
 
 
 def make_store(model: Path, documents: Sequence[Document], target: Path, *, encoded: int) -> None:

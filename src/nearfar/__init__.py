@@ -5,10 +5,15 @@ The names below are imported on first use: `import nearfar` itself loads neither
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# onnxruntime 1.31 writes a device id for its telemetry into the home folder as soon as it is imported; only this, said
+# before, prevents it. Nothing of what runs here is anybody else's business.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle

@@ -10,8 +10,8 @@ import torch
 from nearfar.learn.data.batches import PairBatch, Tokens
 from nearfar.learn.encoders import build_encoder
 from nearfar.learn.methods.dual_encoder import DualEncoder
-from nearfar.recipe.schema import DualEncoder as Settings
-from nearfar.recipe.schema import Temperature
+from nearfar.recipe.pair_method import DualEncoder as Settings
+from nearfar.recipe.pair_method import Temperature
 from nearfar.recipe.text import StaticEncoder, TextFrontendSettings, TransformerEncoder
 
 VOCABULARY = 50

@@ -17,8 +17,8 @@ from nearfar.learn.encoders.static import StaticTextEncoder
 from nearfar.learn.losses import Match, Negatives, info_nce
 from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
 from nearfar.recipe.negatives import Negatives as NegativeSettings
-from nearfar.recipe.schema import DualEncoder as Settings
-from nearfar.recipe.schema import Temperature
+from nearfar.recipe.pair_method import DualEncoder as Settings
+from nearfar.recipe.pair_method import Temperature
 from nearfar.recipe.text import StaticEncoder
 
 DIM = 16

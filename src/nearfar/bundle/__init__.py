@@ -3,7 +3,7 @@
 from nearfar.bundle.bundle import Bundle
 from nearfar.bundle.card import render_card
 from nearfar.bundle.describe import describe
-from nearfar.bundle.manifest import FORMAT, Fusion, Head, Manifest, Metric, Provenance, Scorer, Tower
+from nearfar.bundle.manifest import FORMAT, Fusion, Head, Manifest, Metric, Provenance, Scorer, TeacherRecord, Tower
 from nearfar.bundle.writer import BundleWriter
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Metric",
     "Provenance",
     "Scorer",
+    "TeacherRecord",
     "Tower",
     "describe",
     "render_card",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nearfar.bundle.bundle import Bundle
+from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Head, Manifest
 from nearfar.frontend.settings import ImageSettings, PairSettings, TextSettings
 
@@ -31,6 +32,7 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
             for name, weight in zip(manifest.fusion.features, manifest.fusion.weights, strict=True)
         )
         rows.append(("hybrid score", terms))
+    rows += _compression(manifest)
     rows += [
         ("data", provenance.data_fingerprint),
         *((f"data: {name.replace('_', ' ')}", f"{count:,}") for name, count in provenance.data_counts.items()),
@@ -66,6 +68,20 @@ def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
         ("similarity", manifest.similarity),
         ("towers", towers),
     ]
+
+
+def _compression(manifest: Manifest) -> list[tuple[str, str]]:
+    """A row for each step; the name of the figure is told once."""
+    table = compression_table(manifest)
+    rows = []
+    for (name, mb, milliseconds, quality, change, verdict), step in zip(table[1:], manifest.compression, strict=True):
+        remark = ": ".join(part for part in (verdict, step.reason) if part)
+        sizes = (mb and f"{mb} MB", milliseconds and f"{milliseconds} ms")
+        facts = (*sizes, quality and f"{table[0][3]} {quality}", change, remark)
+        rows.append((f"made small: {name}", ", ".join(fact for fact in facts if fact)))
+    if manifest.agreement is not None:
+        rows.append(("graphs agree", in_words(manifest.agreement)))
+    return rows
 
 
 def _head(head: Head) -> list[tuple[str, str]]:

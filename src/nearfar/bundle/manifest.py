@@ -122,6 +122,44 @@ class Head(_Part):
         return self
 
 
+class TeacherRecord(_Part):
+    """The bundle whose space this one has learned, so that its vectors of documents can be searched with queries of this one."""
+
+    name: str
+    digest: str
+    """Of that bundle: no other gives the same vectors."""
+
+
+class CompressionStep(_Part):
+    """One step on the way from the trained model to what ships, as it was measured on the validation part."""
+
+    step: dict[str, JsonValue] = {}
+    """Its settings in the recipe; nothing for the trained model in float, the first row."""
+    mb: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Size of the bundle after it, in 10^6 bytes; None where no bundle that works came of it."""
+    milliseconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Median time of one item (a text: as a query) on one thread, all steps taken in turns."""
+    figure: str = ""
+    """What `quality` is: `ndcg_at_10`, `knn_accuracy` or `view_recall_at_1`."""
+    quality: Metric | None = None
+    """None where nothing was held out for validation."""
+    change: Metric | None = None
+    """Of the quality against the last step that was kept, as a share of that one's; below 0 where it got worse. The interval is
+    paired: both on the same items."""
+    kept: bool = True
+    """Whether the bundle has it. A step that is left out is followed by one from the model before it."""
+    reason: str = ""
+    """Why it was left out, or why it was kept though nothing is known of its cost."""
+
+
+class Agreement(_Part):
+    """How far the graphs that ship give the vectors of the model in float that they were made of: cosines on a sample."""
+
+    items: PositiveInt
+    mean: Finite
+    least: Finite
+
+
 class Provenance(_Part):
     """Everything that made this model what it is."""
 
@@ -184,12 +222,18 @@ class Manifest(_Part):
     dims: tuple[PositiveInt, ...] = ()
     """Shorter prefixes that were trained to work on their own (Matryoshka)."""
     similarity: Literal["cosine"] = "cosine"
+    teacher: TeacherRecord | None = None
+    """Of an asymmetric encoder: what may embed the documents of an index in its place, before the index goes to a device."""
     frontend: Frontend
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """The label of each of the graph's `scores`, in their order; none without a classifier."""
     fusion: Fusion | None = None
     head: Head | None = None
     """A classifier beside the graph; where there is one it is what classifies, also where the graph has `classes`."""
+    compression: tuple[CompressionStep, ...] = ()
+    """The steps that made it small, in their order; none where the recipe has none."""
+    agreement: Agreement | None = None
+    """Of the graphs, through the runtime of the device, with the model after the last step that changed its structure."""
     provenance: Provenance
     metrics: dict[str, dict[str, Metric]] = {}
     """What was measured -> figure -> value: `bm25`, `untrained`, `model` and `bundle` lie beside each other."""
@@ -220,10 +264,9 @@ class Manifest(_Part):
         """A cross-encoder has a scorer and nothing of what embeds."""
         if self.scorer is None:
             raise ValueError("scorer is missing, which a text-cross-encoder must name")
-        if self.towers or self.dim or self.dims or self.classes or self.fusion or self.head:
-            raise ValueError(
-                "towers, dim, dims, classes, fusion and head are of encoders; a text-cross-encoder has none"
-            )
+        of_encoders = ("towers", "dim", "dims", "teacher", "classes", "fusion", "head", "compression")
+        if any(getattr(self, name) for name in of_encoders):
+            raise ValueError(f"{', '.join(of_encoders)} are of encoders; a text-cross-encoder has none")
         return self
 
     def to_bytes(self) -> bytes:

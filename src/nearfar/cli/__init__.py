@@ -12,10 +12,13 @@ from nearfar import __version__
 from nearfar.cli import (
     classify,
     cluster,
+    compress,
+    convert,
     dedupe,
     demo,
     doctor,
     edit,
+    import_encoder,
     keys,
     pictures,
     push,
@@ -38,6 +41,9 @@ app.command()(demo.demo)
 app.command()(train.train)
 app.command()(train.export)
 app.command()(train.evaluate)
+app.command()(compress.compress)
+app.command("import")(import_encoder.import_encoder)
+app.command()(convert.convert)
 app.command()(pictures.finetune)
 app.command()(pictures.views)
 app.command()(search.inspect)

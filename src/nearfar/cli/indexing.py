@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +28,7 @@ class Indexing:
         overlap: int | None = None,
         engine: str | None = None,
         dim: int | None = None,
+        teacher: Path | None = None,
     ) -> None:
         """Say what is indexed where; the arguments are those of the command.
 
@@ -43,17 +45,19 @@ class Indexing:
         self._words, self._overlap = words, overlap
         self._engine: Engine | None = None if engine is None else check_engine(engine)
         self._dim = dim
+        self._teacher = teacher
         self._key: Key | None = None
 
     def once(self, *, rebuild: bool = False, encrypt: str | None = None) -> None:
         """Index, and say what was done."""
         from nearfar.cli.console import out, progress_lines, show_skipped
-        from nearfar.edge import SearchIndex
+        from nearfar.edge import Encoder, SearchIndex
         from nearfar.edge.folder import known_stamps
         from nearfar.edge.keys import key_if_any
         from nearfar.progress import cumulative
         from nearfar.sources import open_documents
 
+        teacher = None if self._teacher is None else Encoder.open(self._teacher, threads=os.cpu_count() or 1)
         # Once, so that a passphrase is asked for once.
         self._key = self._key or (None if rebuild else key_if_any(self._output))
         cutting = self._cut(rebuild=rebuild)
@@ -78,6 +82,7 @@ class Indexing:
                 engine=self._engine,
                 encrypt=encrypt,
                 ask=self._key,
+                teacher=teacher,
                 progress=progress,
             ) as built:
                 size, passages = len(built), built.passages

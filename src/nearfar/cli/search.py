@@ -65,6 +65,12 @@ def index(
     dim: Annotated[
         int | None, typer.Option("--dim", help="Keep only the first so many components, one of the bundle's dims.")
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            help="The teacher of the bundle, itself a bundle: embeds the documents in its place (docs/compress.md)."
+        ),
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Start anew, also where another bundle made the index.")
     ] = False,
@@ -77,7 +83,16 @@ def index(
 
     columns = {"text": text, "title": title, "id": id_, "location": location}
     task = Indexing(
-        bundle, source, output, columns, metadata=metadata, words=words, overlap=overlap, engine=engine, dim=dim
+        bundle,
+        source,
+        output,
+        columns,
+        metadata=metadata,
+        words=words,
+        overlap=overlap,
+        engine=engine,
+        dim=dim,
+        teacher=teacher,
     )
     if watch:
         task.watch(rebuild=rebuild, encrypt=encrypt)

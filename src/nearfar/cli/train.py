@@ -67,15 +67,20 @@ def export(
 
 
 def show_bundle(bundle: Bundle, run: Path) -> None:
-    """Print the figures of a bundle and where it is."""
+    """Print the figures of a bundle, what made it small, and where it is."""
+    from nearfar.cli.compression_table import show_steps
     from nearfar.cli.console import figures_table, out
 
+    if bundle.manifest.compression:
+        show_steps(bundle.manifest)
     if bundle.manifest.metrics:
         out.print()
         out.print(figures_table(bundle.manifest.metrics))
     size = f"{bundle.size_bytes / 1e6:.2f} MB, {bundle.manifest.dim} dimensions"
     lines = [f"\nbundle  {bundle.path}  ({size})", f"run     {run}"]
-    if bundle.manifest.frontend.kind == "text":
+    if bundle.manifest.teacher is not None:
+        lines.append(f"\nnext:   nearfar index {bundle.path} FOLDER --teacher {run / 'teacher'} -o my.index")
+    elif bundle.manifest.frontend.kind == "text":
         lines.append(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index")
     elif not bundle.manifest.classes:
         lines.append(f"\nnext:   nearfar finetune {run} LABELLED-FOLDER --per-class 10")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from nearfar.edge.keys import Ask, Key
     from nearfar.edge.rag.retrieve import Retrieved
     from nearfar.edge.reranker import Reranker
+    from nearfar.embedder import Embedder
     from nearfar.sources.cut import Cutting
     from nearfar.sources.document import Document, Unchanged
 
@@ -121,6 +122,7 @@ class SearchIndex:
         engine: Engine | None = None,
         encrypt: str | None = None,
         ask: Ask | Key | None = None,
+        teacher: Embedder | None = None,
         threads: int | None = None,
         progress: Progress | None = None,
     ) -> Self:
@@ -141,6 +143,8 @@ class SearchIndex:
             engine: what finds vectors: `scan`, `hnsw`, or by their number `auto`; None keeps what the index has.
             encrypt: of a new index, or with `rebuild`, where its key is kept, as docs/encryption.md names the places; None does not encrypt.
             ask: gives a passphrase, by default the terminal or NEARFAR_PASSPHRASE; or the key, where it is unlocked.
+            teacher: embeds the documents in place of the bundle, which must have been trained for it; what is added later
+                without it goes through the bundle.
             threads: all processors by default. One makes two builds equal to the last bit.
             progress: called with a stage (`documents`, `graph`) and the number of documents done.
 
@@ -157,6 +161,7 @@ class SearchIndex:
         from nearfar.edge.build import begun, build_index
         from nearfar.edge.derive import check_engine
         from nearfar.edge.folder import opened_writer
+        from nearfar.edge.teacher import check_teacher, remember_teacher
 
         path = Path(path)
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
@@ -165,10 +170,16 @@ class SearchIndex:
             check_engine(engine)
         if rebuild:
             documents = begun(documents)  # nothing is removed for a source that cannot be read
+        if teacher is not None:
+            check_teacher(bundle, teacher, encoder.dim)
         with opened_writer(path, bundle, encoder.dim, rebuild=rebuild, encrypt=encrypt, ask=ask) as writer:
             if engine is not None:
                 writer.set_engine(engine)
-            report = build_index(writer, encoder, documents, cutting=cutting, threads=threads, progress=progress)
+            if teacher is not None:
+                remember_teacher(writer, bundle)
+            report = build_index(
+                writer, teacher or encoder, documents, cutting=cutting, threads=threads, progress=progress
+            )
             key = writer.key
         index = cls.open(path, ask=key)
         index.report = report

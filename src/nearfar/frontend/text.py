@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -200,6 +201,19 @@ class TextFrontend:
     def vocab_size(self) -> int:
         """One more than the largest id, so a table of this many rows holds them all."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def pieces(self) -> list[str]:
+        """What stands for each id, as the vocabulary writes it; an empty string where an id stands for nothing."""
+        pieces = [""] * self.vocab_size
+        for piece, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
+            pieces[number] = piece
+        return pieces
+
+    def bare(self, settings: TextSettings) -> TextFrontend:
+        """The same vocabulary without special tokens around a text, and with other lengths and prompts."""
+        plain = {**json.loads(self._tokenizer.to_str()), "post_processor": None}
+        return TextFrontend.from_bytes(json.dumps(plain, ensure_ascii=False).encode(), settings)
 
     def encode(self, texts: Sequence[str], side: Side) -> list[Ids]:
         """Turn texts into token ids.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import torch
@@ -14,7 +12,7 @@ from nearfar.errors import DataError, MissingExtraError, RunError
 from nearfar.frontend.pairs import PairFrontend
 from nearfar.frontend.settings import PairSettings
 from nearfar.learn.encoders.huggingface import longest_text
-from nearfar.learn.reason import first_line
+from nearfar.learn.pretrained import check_vocabulary, fast_tokenizer, loading
 
 _LONGEST = 512  # tokens of a pair, by default: what most cross-encoders were trained on
 
@@ -73,34 +71,27 @@ def load_cross_encoder(
     except ImportError as error:
         raise MissingExtraError("hf", "a reranker from a Hugging Face model") from error
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-    with _quiet(), torch.random.fork_rng(devices=[]):
+    with loading(source), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            config = AutoConfig.from_pretrained(source, **options)
-            outputs = int(config.num_labels) if _classifies(config) else 0
-            if outputs != 1 and not new_head:
-                kind = ", ".join(config.architectures or ()) or config.model_type
-                raise RunError(
-                    f"{source!r} is no cross-encoder: it is {kind}"
-                    + (f" with {outputs} outputs" if outputs else "")
-                    + ", where a sequence classifier with one output is needed. Give one, or train this one with --pairs."
-                )
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            model, found = AutoModelForSequenceClassification.from_pretrained(
-                source,
-                num_labels=1,
-                use_safetensors=True,
-                dtype=torch.float32,
-                attn_implementation="sdpa",
-                ignore_mismatched_sizes=new_head,
-                output_loading_info=True,
-                **options,
-            )
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        config = AutoConfig.from_pretrained(source, **options)
+        outputs = int(config.num_labels) if _classifies(config) else 0
+        if outputs != 1 and not new_head:
+            kind = ", ".join(config.architectures or ()) or config.model_type
             raise RunError(
-                f"the model {source!r} could not be loaded: {first_line(error)} Give a directory with config.json, "
-                "model.safetensors and tokenizer.json, or a hub name that this machine can reach."
-            ) from error
+                f"{source!r} is no cross-encoder: it is {kind}"
+                + (f" with {outputs} outputs" if outputs else "")
+                + ", where a sequence classifier with one output is needed. Give one, or train this one with --pairs."
+            )
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            num_labels=1,
+            use_safetensors=True,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=new_head,
+            output_loading_info=True,
+            **options,
+        )
     if found["missing_keys"] and not new_head:
         raise RunError(
             f"{source!r} has no weights for {', '.join(sorted(found['missing_keys'])[:3])}: it was saved incompletely, or is no "
@@ -124,26 +115,19 @@ def _frontend(
     whole = max_tokens or min(_LONGEST, longest)
     if whole > longest:
         raise RunError(f"max_tokens is {whole}, but {source!r} takes only {longest}")
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise RunError(
-            f"{source!r}: its tokenizer has no fast form (tokenizer.json), which the device needs: give another"
-        )
-    if tokenizer.pad_token_id is not None:
-        backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
+    content = fast_tokenizer(tokenizer, source)
     try:
         settings = PairSettings(
             max_query_tokens=max_query_tokens or min(64, whole // 2), max_tokens=whole, types=encoder.types
         )
-        frontend = PairFrontend.from_bytes(backend.to_str().encode(), settings, name=f"the tokenizer of {source!r}")
+        frontend = PairFrontend.from_bytes(content, settings, name=f"the tokenizer of {source!r}")
     except (DataError, ValueError) as error:
         raise RunError(f"max_tokens {max_tokens} with max_query_tokens {max_query_tokens}: {error}") from error
-    known = int(encoder.model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
-    if frontend.vocab_size > known:
-        raise RunError(
-            f"the tokenizer of {source!r} has {frontend.vocab_size} tokens, but the model knows only {known}: "
-            "the two do not belong together"
-        )
+    check_vocabulary(
+        frontend.vocab_size,
+        int(encoder.model.get_input_embeddings().num_embeddings),  # type: ignore[operator]
+        source,
+    )
     return frontend
 
 
@@ -167,20 +151,3 @@ def _scale(config: Any, *, trained: bool) -> Literal["logit", "free"]:
     noted = getattr(config, "sentence_transformers", None) or {}
     after = noted.get("activation_fn") or getattr(config, "sbert_ce_default_activation_function", None) or "Sigmoid"
     return "logit" if str(after).rsplit(".", 1)[-1] == "Sigmoid" else "free"
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the bars and reports of `transformers`, which are for people who load models by hand."""
-    from transformers.utils import logging as untyped
-
-    logging: Any = untyped
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,34 @@ import torch
 from nearfar.embedder import Side
 from nearfar.errors import RunError
 from nearfar.frontend import TextFrontend
+from nearfar.frontend.settings import TextSettings
+from nearfar.learn.compress.vocabulary import pruned_vocabulary, token_counts, without_rows
 from nearfar.learn.data.batches import Tokens
-from nearfar.learn.encoders import build_encoder
+from nearfar.learn.encoders import TextEncoder, build_encoder
+from nearfar.learn.encoders.huggingface import HuggingFaceTextEncoder
+from nearfar.learn.encoders.static import StaticTextEncoder
+from nearfar.learn.methods.distil import Distil
 from nearfar.learn.methods.dual_encoder import DualEncoder
 from nearfar.learn.reason import first_line
+from nearfar.learn.teacher_memory import TeacherMemory
+from nearfar.learn.teaching import Taught, TeacherEncoder
+from nearfar.recipe.distil import Distil as DistilSettings
 from nearfar.recipe.schema import Recipe
-from nearfar.recipe.text import FileTokenizer, HuggingFaceEncoder, TrainTokenizer, TransformerEncoder
+from nearfar.recipe.text import FileTokenizer, HuggingFaceEncoder, TeacherTokenizer, TrainTokenizer, TransformerEncoder
 
 
-def build_frontend(recipe: Recipe, texts: Any) -> TextFrontend:
-    """The frontend of a recipe; a vocabulary to be trained is learned from `texts`.
+def build_frontend(
+    recipe: Recipe, texts: Iterable[str], teacher: Callable[[], TeacherEncoder] | None = None
+) -> TextFrontend:
+    """The frontend of a recipe; a vocabulary is learned from `texts`, or cut down to what they use.
 
     Args:
         recipe: the recipe.
-        texts: iterable of the training texts; read only where the vocabulary is trained.
+        texts: the training texts; read only where the vocabulary depends on them.
+        teacher: opens the teacher, for its tokenizer.
 
     Raises:
-        RunError: where the tokenizer of an `hf` encoder cannot be found.
+        RunError: where the tokenizer of an `hf` encoder or of the teacher cannot be found.
     """
     settings, encoder, _ = recipe.of_text
     tokenizer = settings.tokenizer
@@ -52,8 +63,18 @@ def build_frontend(recipe: Recipe, texts: Any) -> TextFrontend:
         )
     if isinstance(tokenizer, FileTokenizer):
         return TextFrontend.from_file(tokenizer.path, **lengths)
-    assert isinstance(encoder, HuggingFaceEncoder)
-    return TextFrontend.from_file(_tokenizer_of(encoder), **lengths)
+    if isinstance(tokenizer, TeacherTokenizer):
+        assert teacher is not None
+        whole = teacher().frontend
+        if not isinstance(whole, TextFrontend):
+            raise RunError("the teacher does not read texts: give one that does (teacher.model)")
+        frontend = whole.bare(TextSettings(**lengths))
+    else:
+        assert isinstance(encoder, HuggingFaceEncoder)
+        frontend = TextFrontend.from_file(_tokenizer_of(encoder), **lengths)
+    if tokenizer.pieces == "all":
+        return frontend
+    return pruned_vocabulary(frontend, token_counts(frontend, texts, "document"))[0]
 
 
 def _tokenizer_of(encoder: HuggingFaceEncoder) -> Path:
@@ -72,32 +93,57 @@ def _tokenizer_of(encoder: HuggingFaceEncoder) -> Path:
         ) from error
 
 
-def build_method(recipe: Recipe, frontend: TextFrontend, document_share: npt.NDArray[Any] | None = None) -> DualEncoder:
+def build_method(
+    recipe: Recipe,
+    frontend: TextFrontend,
+    document_share: npt.NDArray[Any] | None = None,
+    *,
+    taught: Taught | None = None,
+    memory: TeacherMemory | None = None,
+) -> DualEncoder:
     """The method of a recipe with fresh weights, drawn from the recipe's seed.
 
     Args:
         recipe: the recipe.
         frontend: for the size of the vocabulary.
         document_share: (vocab_size,) share of training documents with each token, where known.
+        taught: what the teacher said, for the table that a static encoder starts with; weights may be loaded without.
+        memory: the same, as a method that is trained looks it up.
     """
     torch.manual_seed(recipe.seed)
     texts, encoder, settings = recipe.of_text
 
-    def tower() -> Any:
-        return build_encoder(
+    def tower() -> TextEncoder:
+        built = build_encoder(
             encoder,
             texts,
             vocab_size=frontend.vocab_size,
             pad_id=frontend.pad_id,
             document_share=document_share,
         )
+        if isinstance(built, StaticTextEncoder) and taught is not None and taught.start is not None:
+            with torch.no_grad():
+                built.table.copy_(torch.from_numpy(taught.start))
+        if isinstance(built, HuggingFaceTextEncoder) and getattr(texts.tokenizer, "pieces", "all") == "corpus":
+            assert isinstance(encoder, HuggingFaceEncoder)
+            return without_rows(built, _places_of(frontend, _tokenizer_of(encoder)))
+        return built
 
     query_tower = tower()
+    if isinstance(settings, DistilSettings):
+        return Distil(query_tower, settings, recipe.negatives, memory)
     document_tower = query_tower if settings.towers == "shared" else tower()
     for prefix in settings.matryoshka:
         if prefix > query_tower.dim:
             raise RunError(f"method.matryoshka has {prefix}, but the encoder gives only {query_tower.dim} dimensions")
     return DualEncoder(query_tower, document_tower, settings, recipe.negatives)
+
+
+def _places_of(frontend: TextFrontend, original: Path) -> npt.NDArray[np.int64]:
+    """Where the pieces of a vocabulary that was cut down stand in the original one."""
+    whole = TextFrontend.from_file(original)
+    place = {piece: number for number, piece in enumerate(whole.pieces)}
+    return np.array([place[piece] for piece in frontend.pieces], dtype=np.int64)
 
 
 class TorchEmbedder:

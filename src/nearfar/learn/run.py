@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from nearfar.errors import DataError, NearfarError, RunError
 from nearfar.learn.data.whole import write_whole
 from nearfar.learn.pairs import PreparedPairs, TrainedPairs
 from nearfar.learn.pictures import PreparedPictures, TrainedPictures
+from nearfar.learn.teaching import TeacherEncoder
 from nearfar.learn.trainer.fit import fit
 from nearfar.learn.trainer.processes import fit_in_processes
 from nearfar.progress import Stages, silent
@@ -43,17 +45,36 @@ def open_prepared(recipe: Recipe, directory: Path) -> PreparedPairs | PreparedPi
     return (PreparedPictures if recipe.modality == "image" else PreparedPairs).open(directory)
 
 
-def prepare_run(recipe: Recipe, directory: Path, stages: Stages = silent) -> PreparedPairs | PreparedPictures:
+def prepare_run(
+    recipe: Recipe,
+    directory: Path,
+    stages: Stages = silent,
+    teacher: Callable[[], TeacherEncoder] | None = None,
+) -> PreparedPairs | PreparedPictures:
     """Read the data of a recipe into a run directory, which must exist; what is finished there is taken up as it is.
+
+    Args:
+        recipe: what to do.
+        directory: of the run.
+        stages: told what is being done.
+        teacher: opens the teacher of the recipe.
 
     Raises:
         DataError: where the data cannot be used.
     """
-    kind = PreparedPictures if recipe.modality == "image" else PreparedPairs
-    return kind.prepare(recipe, directory, stages)
+    if recipe.modality == "image":
+        return PreparedPictures.prepare(recipe, directory, stages)
+    return PreparedPairs.prepare(recipe, directory, stages, teacher)
 
 
-def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: Stages = silent) -> TrainedRun:
+def train_run(
+    recipe: Recipe,
+    directory: Path,
+    *,
+    resume: bool = False,
+    stages: Stages = silent,
+    teacher: Callable[[], TeacherEncoder] | None = None,
+) -> TrainedRun:
     """Prepare the data of a recipe and train on it. Every stage that an earlier attempt finished is taken up as it is.
 
     Args:
@@ -61,6 +82,7 @@ def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: 
         directory: the run directory; made if missing.
         resume: go on with the run that is there.
         stages: told what is being done.
+        teacher: opens the teacher of the recipe, where it has one.
 
     Raises:
         RunError: where `directory` holds a run and `resume` is false, or the other way round.
@@ -77,7 +99,7 @@ def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: 
     else:
         check_is_run(directory)
     try:
-        _train(recipe, directory, resume=resume, stages=stages)
+        _train(recipe, directory, resume=resume, stages=stages, teacher=teacher)
     except NearfarError as error:
         begun = (directory / "checkpoints").exists() or (_is_prepared(directory) and not isinstance(error, DataError))
         if not resume and not begun:
@@ -90,9 +112,11 @@ def train_run(recipe: Recipe, directory: Path, *, resume: bool = False, stages: 
     return open_run(directory)
 
 
-def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> None:
+def _train(
+    recipe: Recipe, directory: Path, *, resume: bool, stages: Stages, teacher: Callable[[], TeacherEncoder] | None
+) -> None:
     """Every stage that is not finished yet."""
-    prepared = prepare_run(recipe, directory, stages)
+    prepared = prepare_run(recipe, directory, stages, teacher)
     if (directory / "fit.json").is_file():
         return
     if recipe.train.devices > 1:

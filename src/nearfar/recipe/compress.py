@@ -59,7 +59,7 @@ class HeadsStep(Settings):
 
 
 class ChannelsStep(Settings):
-    """CNNs: remove whole channels, those with the smallest filters first (Li et al., arXiv:1608.08710)."""
+    """CNNs: remove whole channels, those first that weigh least in all layers they pass through (DepGraph, arXiv:2301.12900)."""
 
     kind: Literal["channels"]
     keep: Kept
@@ -75,10 +75,10 @@ class WeightsStep(Settings):
     format: Literal["int8", "int4", "codebook"] = "int8"
     """`int8` for every encoder. `int4` and `codebook` (parts of a token's vector are looked up among 256: product quantisation,
     Jégou et al., PAMI 2011) are for the token table; what else there is stays in int8."""
-    activations: Literal["dynamic", "static"] = "dynamic"
+    activations: Literal["dynamic", "static"] | None = None
     """Where the ranges of what flows through the graph come from: from each batch, or once from `samples` training items
-    (calibration). CNNs need `static` to be fast; transformers lose less with `dynamic`."""
-    samples: Count = 256
+    (calibration). By default `static` for CNNs, which are slow without, and `dynamic` for transformers, which lose less with it."""
+    samples: Count = 512
     """Training items that calibration looks at."""
 
 

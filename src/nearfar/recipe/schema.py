@@ -9,40 +9,21 @@ from pydantic import Field, Strict, model_validator
 
 from nearfar.recipe.compress import Compress
 from nearfar.recipe.data import Data, ImageSource, ImagesSource, ImageTableSource
+from nearfar.recipe.distil import Distil, Teacher
 from nearfar.recipe.image_encoders import ImageEncoderBlock, ImageEncoderSettings
 from nearfar.recipe.images import ImageFrontendSettings
 from nearfar.recipe.methods import ImageMethodSettings
 from nearfar.recipe.negatives import Negatives
-from nearfar.recipe.settings import Count, Settings
-from nearfar.recipe.text import HuggingFaceEncoder, TextEncoderSettings, TextFrontendSettings
+from nearfar.recipe.pair_method import DualEncoder
+from nearfar.recipe.settings import Settings
+from nearfar.recipe.text import HuggingFaceEncoder, StaticEncoder, TextEncoderSettings, TextFrontendSettings
 from nearfar.recipe.training import Evaluation, Export, Training
 from nearfar.recipe.views import Views
 
-
-class Temperature(Settings):
-    """The softmax temperature of InfoNCE."""
-
-    initial: Annotated[float, Strict(), Field(gt=0, le=10)] = 0.05
-    """Its value at the first step."""
-    learned: bool = False
-    """Whether it is trained along, between 0.005 and 1."""
-
-
-class DualEncoder(Settings):
-    """Queries and documents in one space by symmetric InfoNCE over the batch (DPR, arXiv:2004.04906; CLIP, arXiv:2103.00020)."""
-
-    kind: Literal["dual_encoder"] = "dual_encoder"
-    towers: Literal["shared", "separate"] = "shared"
-    """One encoder for both sides, or one for each."""
-    temperature: Temperature = Temperature()
-    """How sharply the nearest negatives stand out."""
-    matryoshka: tuple[Count, ...] = ()
-    """Prefix lengths that are trained to work on their own (Matryoshka representation learning, arXiv:2205.13147)."""
-
-
 Frontend = Annotated[TextFrontendSettings | ImageFrontendSettings, Field(discriminator="kind")]
 Encoder = Annotated[TextEncoderSettings | ImageEncoderBlock, Field(discriminator="kind")]
-Method = Annotated[DualEncoder | ImageMethodSettings, Field(discriminator="kind")]
+TextMethod = DualEncoder | Distil
+Method = Annotated[TextMethod | ImageMethodSettings, Field(discriminator="kind")]
 
 
 class TextParts(NamedTuple):
@@ -50,7 +31,7 @@ class TextParts(NamedTuple):
 
     frontend: TextFrontendSettings
     encoder: TextEncoderSettings
-    method: DualEncoder
+    method: TextMethod
 
 
 class ImageParts(NamedTuple):
@@ -79,6 +60,8 @@ class Recipe(Settings):
     """How views of a picture are drawn; only for pictures, where it has a default of its own."""
     encoder: Encoder
     """What turns an item into a vector."""
+    teacher: Teacher | None = None
+    """A larger encoder of texts to learn from; for method `distil`."""
     method: Method = DualEncoder()
     """What it learns by."""
     negatives: Negatives = Negatives()
@@ -100,7 +83,7 @@ class Recipe(Settings):
         frontend, encoder, method = self.frontend, self.encoder, self.method
         assert isinstance(frontend, TextFrontendSettings)
         assert isinstance(encoder, TextEncoderSettings)
-        assert isinstance(method, DualEncoder)
+        assert isinstance(method, TextMethod)
         return TextParts(frontend, encoder, method)
 
     @property
@@ -155,6 +138,8 @@ class Recipe(Settings):
                 f"method '{self.method.kind}' is for {'text' if pictures else 'pictures'}: "
                 + ("choose one for pictures, such as simclr" if pictures else "leave it out, or set it to dual_encoder")
             )
+        if pictures and self.teacher is not None:
+            raise ValueError("teacher is for text: leave it out")
         if not pictures and self.views is not None:
             raise ValueError("views are for pictures: leave them out")
         if not pictures and self.data.labels_per_class is not None:
@@ -209,7 +194,7 @@ class Recipe(Settings):
                 f"frontend.tokenizer 'model' needs encoder 'hf'; encoder '{encoder.kind}' has no tokenizer of its own: "
                 "use 'train' or 'file'"
             )
-        if frontend.tokenizer.kind == "train" and is_hf:
+        if frontend.tokenizer.kind in ("train", "teacher") and is_hf:
             raise ValueError(
                 "encoder 'hf' was pretrained with its own vocabulary: leave frontend.tokenizer out, or set it to {kind: model}"
             )
@@ -220,6 +205,40 @@ class Recipe(Settings):
                 raise ValueError(f"method.matryoshka has {prefix}, but the encoder gives only {output_dim} dimensions")
         if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:
             raise ValueError(f"export.dim is {self.export.dim}, but the encoder gives only {output_dim} dimensions")
+        return self
+
+    @model_validator(mode="after")
+    def _taught_parts_fit(self) -> Self:
+        if self.modality != "text":
+            return self
+        frontend, encoder, method = self.of_text
+        starts = isinstance(encoder, StaticEncoder) and encoder.start == "teacher"
+        wanted = {
+            "method distil": isinstance(method, Distil),
+            "frontend.tokenizer teacher": frontend.tokenizer.kind == "teacher",
+            "encoder.start teacher": starts,
+        }
+        for what, needs in wanted.items():
+            if needs and self.teacher is None:
+                raise ValueError(
+                    f"{what} needs a teacher: set teacher.model to a bundle, a model directory or a hub name"
+                )
+        if not isinstance(method, Distil):
+            if self.teacher is not None:
+                raise ValueError(
+                    f"teacher is given, but method '{method.kind}' does not learn from one: set method.kind to distil, or leave teacher out"
+                )
+            return self
+        if method.towers == "separate":
+            raise ValueError("method distil has one tower: leave method.towers out")
+        if not method.pairs and self.negatives != Negatives():
+            raise ValueError(
+                "negatives are for the term pairs of method distil: set method.pairs above 0, or leave negatives out"
+            )
+        if method.matryoshka and not method.pairs:
+            raise ValueError(
+                "method.matryoshka is for the term pairs of method distil: set method.pairs above 0, or leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -14,9 +14,17 @@ from nearfar.recipe.data import (
     Source,
     SpansPairing,
 )
+from nearfar.recipe.distil import Distil
 from nearfar.recipe.schema import Recipe
 from nearfar.recipe.settings import Settings
-from nearfar.recipe.text import HuggingFaceEncoder, ModelTokenizer, TrainTokenizer, TransformerEncoder
+from nearfar.recipe.text import (
+    HuggingFaceEncoder,
+    ModelTokenizer,
+    StaticEncoder,
+    TeacherTokenizer,
+    TrainTokenizer,
+    TransformerEncoder,
+)
 
 
 def summarise(recipe: Recipe) -> list[tuple[str, str]]:
@@ -125,8 +133,9 @@ def _frontend(recipe: Recipe) -> str:
     tokenizer = frontend.tokenizer
     if isinstance(tokenizer, TrainTokenizer):
         how = f"{tokenizer.model} vocabulary of {tokenizer.vocab_size:,}, learned from the data"
-    elif isinstance(tokenizer, ModelTokenizer):
-        how = "the encoder's own tokenizer"
+    elif isinstance(tokenizer, ModelTokenizer | TeacherTokenizer):
+        whose = "the encoder's own" if isinstance(tokenizer, ModelTokenizer) else "the teacher's"
+        how = f"{whose} tokenizer" + (", with the pieces that the data uses" if tokenizer.pieces == "corpus" else "")
     else:
         how = f"tokenizer {tokenizer.path}{_if_missing(tokenizer.path)}"
     return f"{how}; up to {frontend.max_query_tokens} tokens a query, {frontend.max_document_tokens} a document"
@@ -136,15 +145,21 @@ def _encoder(recipe: Recipe) -> str:
     encoder = recipe.of_text.encoder
     if isinstance(encoder, HuggingFaceEncoder):
         projection = f", projected to {encoder.projection} dimensions" if encoder.projection else ""
-        return f"{encoder.model} ({encoder.pooling} pooling{projection})"
+        layers = f", {encoder.layers} of its layers" if encoder.layers else ""
+        return f"{encoder.model} ({encoder.pooling} pooling{projection}{layers})"
     shape = f", {encoder.layers} layers, {encoder.heads} heads" if isinstance(encoder, TransformerEncoder) else ""
-    return f"{encoder.kind}, {encoder.output_dim} dimensions{shape}"
+    taught = isinstance(encoder, StaticEncoder) and encoder.start == "teacher"
+    return f"{encoder.kind}, {encoder.output_dim} dimensions{shape}{', starting from the teacher' if taught else ''}"
 
 
 def _method(recipe: Recipe) -> str:
     method = recipe.of_text.method
     temperature = f"temperature {method.temperature.initial:g}{', learned' if method.temperature.learned else ''}"
     prefixes = f"; prefixes {', '.join(map(str, method.matryoshka))} work on their own" if method.matryoshka else ""
+    if isinstance(method, Distil):
+        terms = " + ".join(f"{weight:g} {name}" for name, weight in method.weights.items())
+        assert recipe.teacher is not None
+        return f"distil from {recipe.teacher.model}: {terms}, {temperature}{prefixes}"
     return f"{method.kind.replace('_', ' ')}, {method.towers} towers, {temperature}{prefixes}"
 
 

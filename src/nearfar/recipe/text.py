@@ -36,9 +36,19 @@ class ModelTokenizer(Settings):
     """Use the tokenizer that comes with the `hf` encoder."""
 
     kind: Literal["model"]
+    pieces: Literal["all", "corpus"] = "all"
+    """Keep the whole vocabulary, or only what the training texts use; words that lose a piece are cut into smaller ones."""
 
 
-Tokenizer = Annotated[TrainTokenizer | FileTokenizer | ModelTokenizer, Field(discriminator="kind")]
+class TeacherTokenizer(Settings):
+    """Use the tokenizer of the teacher, without the special tokens around a text."""
+
+    kind: Literal["teacher"]
+    pieces: Literal["all", "corpus"] = "corpus"
+    """Keep the whole vocabulary, or only what the training texts use; words that lose a piece are cut into smaller ones."""
+
+
+Tokenizer = Annotated[TrainTokenizer | FileTokenizer | ModelTokenizer | TeacherTokenizer, Field(discriminator="kind")]
 
 
 class Prompts(Settings):
@@ -75,11 +85,20 @@ class StaticEncoder(Settings):
     """Share of tokens left out at random while training."""
     projection: Count | None = None
     """Output dimension of an optional linear layer after pooling."""
+    start: Literal["random", "teacher"] = "random"
+    """What the table holds before the first step: random numbers, or what the teacher makes of each piece, corrected by ridge
+    regression so that the pieces of a training document add up to the teacher's vector of it."""
 
     @property
     def output_dim(self) -> int:
         """Dimension of the embeddings."""
         return self.projection or self.dim
+
+    @model_validator(mode="after")
+    def _starts_without_projection(self) -> Self:
+        if self.start == "teacher" and self.projection is not None:
+            raise ValueError("projection has no start of its own: leave it out, or set start to random")
+        return self
 
 
 class TransformerEncoder(Settings):
@@ -121,6 +140,8 @@ class HuggingFaceEncoder(Settings):
     """Branch, tag or commit of a hub model."""
     pooling: Literal["mean", "cls"] = "mean"
     """One vector per text: the mean of its token vectors, or its first token. Use what the model was trained with."""
+    layers: Count | None = None
+    """Start with so many of its layers, evenly spaced, the first and the last among them; `null` takes all."""
     projection: Count | None = None
     """Output dimension of an optional linear layer after pooling."""
 

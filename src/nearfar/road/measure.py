@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,9 @@ def in_manifest(found: Mapping[str, Mapping[str, Interval]]) -> dict[str, dict[s
     }
 
 
-def _index(bundle: Bundle, documents: Sequence[str], folder: Path, stages: Stages) -> SearchIndex:
+def _index(
+    bundle: Bundle, documents: Sequence[str], folder: Path, stages: Stages, teacher: Embedder | None = None
+) -> SearchIndex:
     """The documents of a task as a search index, their position for an id."""
     from nearfar.edge import SearchIndex
     from nearfar.sources import Document
@@ -46,10 +48,12 @@ def _index(bundle: Bundle, documents: Sequence[str], folder: Path, stages: Stage
     progress = cumulative(stages, {"documents": "indexing for measuring", "graph": "linking neighbours"})
     # Whole, like the documents of the rows that this one is compared with.
     whole = Cutting(words=sys.maxsize, overlap=0)
-    return SearchIndex.build(bundle, items, folder, cutting=whole, progress=progress)
+    return SearchIndex.build(bundle, items, folder, cutting=whole, teacher=teacher, progress=progress)
 
 
-def learn_fusion(bundle: Bundle, task: RetrievalTask, folder: Path, stages: Stages = silent) -> Fusion | None:
+def learn_fusion(
+    bundle: Bundle, task: RetrievalTask, folder: Path, stages: Stages = silent, *, teacher: Embedder | None = None
+) -> Fusion | None:
     """Learn from held-out queries how to join embedding and keywords.
 
     Args:
@@ -57,6 +61,7 @@ def learn_fusion(bundle: Bundle, task: RetrievalTask, folder: Path, stages: Stag
         task: queries, documents, and which belong together; not those of the test.
         folder: a place for the search index.
         stages: told what is being done.
+        teacher: embeds the documents in place of the bundle.
 
     Returns:
         The fusion; None where no query has a relevant document among its candidates.
@@ -67,7 +72,7 @@ def learn_fusion(bundle: Bundle, task: RetrievalTask, folder: Path, stages: Stag
     from nearfar.errors import DataError
 
     told = []
-    with _index(bundle, task.documents, folder, stages) as index:
+    with _index(bundle, task.documents, folder, stages, teacher) as index:
         tick = stages("fitting the fusion", len(task.queries))
         for query, judged in zip(task.queries, task.qrels, strict=True):
             ids, features = index.candidates(query)
@@ -80,7 +85,13 @@ def learn_fusion(bundle: Bundle, task: RetrievalTask, folder: Path, stages: Stag
 
 
 def rank_hybrid(
-    bundle: Bundle, task: RetrievalTask, fusion: Fusion, folder: Path, stages: Stages = silent
+    bundle: Bundle,
+    task: RetrievalTask,
+    fusion: Fusion,
+    folder: Path,
+    stages: Stages = silent,
+    *,
+    teacher: Embedder | None = None,
 ) -> npt.NDArray[np.int64]:
     """Rank as the search index of the device does in mode `hybrid`.
 
@@ -90,6 +101,7 @@ def rank_hybrid(
         fusion: how scores are joined.
         folder: a place for the search index.
         stages: told what is being done.
+        teacher: embeds the documents in place of the bundle.
 
     Returns:
         int64 (q, 100), best first, -1 where there were fewer candidates.
@@ -100,7 +112,7 @@ def rank_hybrid(
     from nearfar.evaluate.retrieval import RANKS
 
     ranked = np.full((len(task.queries), RANKS), -1, dtype=np.int64)
-    with _index(bundle, task.documents, folder, stages) as index:
+    with _index(bundle, task.documents, folder, stages, teacher) as index:
         tick = stages("measuring: hybrid", len(task.queries))
         for row, query in enumerate(task.queries):
             ids, features = index.candidates(query)
@@ -133,6 +145,24 @@ class Counted:
         return vectors
 
 
+class _Either:
+    """Some texts through one embedder, all others through another."""
+
+    def __init__(self, texts: Collection[str], one: Embedder, other: Embedder) -> None:
+        self._texts, self._one, self._other = frozenset(texts), one, other
+
+    @property
+    def dim(self) -> int:
+        return self._one.dim
+
+    def embed(self, items: Sequence[Any], side: Any = "document") -> npt.NDArray[np.float32]:
+        vectors = self._other.embed(items, side)
+        chosen = [place for place, item in enumerate(items) if item in self._texts]
+        if chosen:
+            vectors[chosen] = self._one.embed([items[place] for place in chosen], side)
+        return vectors
+
+
 def compare(
     bundle: Bundle,
     task: RetrievalTask,
@@ -142,6 +172,8 @@ def compare(
     untrained: Embedder | None = None,
     bm25: bool = True,
     fusion: Fusion | None = None,
+    teacher: Embedder | None = None,
+    added: Collection[str] = (),
     resamples: int = 1000,
     seed: int = 0,
     stages: Stages = silent,
@@ -157,14 +189,19 @@ def compare(
         bm25: whether to measure BM25 (Lucene variant, English stemming and stop words, identifiers cut at humps and
             underscores as our own tokeniser does: the strongest form that we know).
         fusion: measures hybrid search with it.
+        teacher: of an asymmetric bundle: embeds the documents of an index in its place.
+        added: documents that a device has added itself, without the teacher.
         resamples: of the bootstrap.
         seed: of the bootstrap.
         stages: told what is being done.
 
     Returns:
-        Scores by row: `bm25`, `untrained`, `model`, `bundle` (dense, exact search), `hybrid` (as the device searches).
+        Scores by row: `bm25`, `untrained`, `model`, `bundle` (dense, exact search), `hybrid` (as the device searches). With a
+        teacher also `teacher` (alone, on both sides), `asymmetric` (queries by the bundle, documents by the teacher) and
+        `added` (the same, but for the documents in `added`); `hybrid` is then over the teacher's documents.
     """
     from nearfar.edge import Encoder
+    from nearfar.edge.teacher import BySide
     from nearfar.evaluate import measure, rank_bm25, rank_dense
 
     ranked = {}
@@ -172,13 +209,18 @@ def compare(
         tick = stages("measuring: BM25", len(task.queries))
         ranked["bm25"] = rank_bm25(task, split_identifiers=True)
         tick(len(task.queries))
-    dense = {"untrained": untrained, "model": model, "bundle": Encoder.open(bundle, threads=_threads())}
+    encoder = Encoder.open(bundle, threads=_threads())
+    dense: dict[str, Embedder | None] = {"untrained": untrained, "teacher": teacher, "model": model, "bundle": encoder}
+    if teacher is not None:
+        dense["asymmetric"] = BySide(encoder, teacher)
+        if added:
+            dense["added"] = BySide(encoder, _Either(added, encoder, teacher))
     for row, embedder in dense.items():
         if embedder is not None:
             tick = stages(f"measuring: {row}", len(task.queries) + len(task.documents))
             ranked[row] = rank_dense(Counted(embedder, tick), task)
     if fusion is not None:
-        ranked["hybrid"] = rank_hybrid(bundle, task, fusion, folder, stages)
+        ranked["hybrid"] = rank_hybrid(bundle, task, fusion, folder, stages, teacher=teacher)
     return {row: measure(ids, task, resamples=resamples, seed=seed) for row, ids in ranked.items()}
 
 

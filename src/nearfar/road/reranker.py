@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import tempfile
 from collections.abc import Mapping
@@ -11,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nearfar.errors import BundleError, DataError
+from nearfar.errors import DataError
 from nearfar.progress import Stages, silent
+from nearfar.road.draft import Draft
+from nearfar.road.imported import imported_provenance, name_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,10 +68,10 @@ def import_reranker(
         stages("loading")
         encoder, frontend = load_cross_encoder(source, revision=revision, max_tokens=max_tokens)
         made_of = {"source": source, "revision": revision, "quantise": quantise}
-        manifest = _manifest(name or _name_of(source), encoder, frontend, made_of)
+        manifest = _manifest(name or name_of(source), encoder, frontend, made_of)
         files = _exported(encoder, frontend, quantise, stages)
         _checked(files, manifest, encoder, frontend, quantise, stages)
-        return _fill(writer, files, manifest)
+        return Draft(files, manifest).fill(writer)
 
 
 def train_reranker(
@@ -158,7 +159,7 @@ def train_reranker(
         _checked(files, manifest, encoder, frontend, quantise, stages)
         if training.test is not None:
             manifest = manifest.model_copy(update={"metrics": _measured(files, manifest, training.test, stages)})
-        return _fill(writer, files, manifest)
+        return Draft(files, manifest).fill(writer)
 
 
 def rerank(
@@ -215,7 +216,7 @@ def _checked(
 
     tick = stages("checking")
     with tempfile.TemporaryDirectory(prefix="nearfar-") as folder:
-        reranker = Reranker.open(_draft(Path(folder), files, manifest))
+        reranker = Reranker.open(Draft(files, manifest).written(Path(folder) / "bundle"))
         check_agreement(encoder, frontend, reranker.logits, quantised=quantise == "int8")
     tick(1)
 
@@ -229,52 +230,22 @@ def _measured(
 
     first = rank_bm25(task, split_identifiers=True)
     with tempfile.TemporaryDirectory(prefix="nearfar-") as folder:
-        reranker = Reranker.open(_draft(Path(folder), files, manifest))
+        reranker = Reranker.open(Draft(files, manifest).written(Path(folder) / "bundle"))
         then = rerank(first, task, reranker, stages=stages)
     return as_metrics({"bm25": measure(first, task), "reranked": measure(then, task)})
-
-
-def _draft(folder: Path, files: Mapping[str, bytes], manifest: Manifest) -> Bundle:
-    from nearfar.bundle import BundleWriter
-
-    try:
-        with BundleWriter(folder / "bundle") as writer:
-            return _fill(writer, files, manifest)
-    except OSError as error:
-        raise BundleError(
-            f"{folder}: the draft could not be written ({error}): set TMPDIR to another folder"
-        ) from error
-
-
-def _fill(writer: Any, files: Mapping[str, bytes], manifest: Manifest) -> Bundle:
-    from nearfar.bundle import render_card
-
-    for file, content in files.items():
-        writer.add(file, content)
-    bundle: Bundle = writer.finish(manifest, render_card(manifest))
-    return bundle
 
 
 def _manifest(
     name: str, encoder: CrossEncoder, frontend: PairFrontend, made_of: dict[str, Any], **provenance: Any
 ) -> Manifest:
-    from nearfar.bundle import Manifest, Provenance, Scorer
-    from nearfar.road.provenance import installed_versions
+    from nearfar.bundle import Manifest, Scorer
 
-    recipe = json.dumps(made_of, sort_keys=True)
-    transformers = importlib.metadata.version("transformers")
-    stated = {"data_fingerprint": "not known: trained elsewhere"} | provenance
     return Manifest(
         name=name,
         kind="text-cross-encoder",
         scorer=Scorer(graph="reranker.onnx", scale=encoder.scale),
         frontend=frontend.settings,
-        provenance=Provenance(
-            recipe=made_of,
-            recipe_sha256=hashlib.sha256(recipe.encode()).hexdigest(),
-            versions=installed_versions() | {"transformers": transformers},
-            **stated,
-        ),
+        provenance=imported_provenance(made_of, **provenance),
     )
 
 
@@ -283,7 +254,3 @@ def _fingerprint(pairs: list[Any]) -> str:
     for pair in pairs:
         digest.update(json.dumps([pair.query, pair.positives, pair.negatives]).encode())
     return digest.hexdigest()
-
-
-def _name_of(source: str) -> str:
-    return Path(source).resolve().name if Path(source).is_dir() else source.rpartition("/")[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,15 @@ from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, load_recipe
 from nearfar.road.export_images import export_image_bundle
 from nearfar.road.export_text import export_text_bundle
+from nearfar.road.teacher import teacher_of
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle
+    from nearfar.edge.encoder import Encoder
     from nearfar.learn.model import TorchEmbedder
     from nearfar.learn.pictures import PictureEmbedder
     from nearfar.learn.run import TrainedRun
+    from nearfar.recipe.compress import Compress
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,20 @@ class Run:
         dim: int | None = None,
         quantise: str | None = None,
         baselines: Sequence[str] | None = None,
+        compress: Compress | None = None,
         stages: Stages = silent,
     ) -> Bundle:
-        """Make the bundle: graphs, int8 weights, learned fusion, figures measured on what ships, card.
+        """Make the bundle: small graphs, learned fusion, figures measured on what ships, card.
+
+        A `compress` block, given here or in the recipe, says how it is made small, step by step, and what that costs is measured;
+        then the recipe's `export` block does not count. `dim` or `quantise` given here are used in place of its steps.
 
         Args:
             target: directory of the bundle; by default `bundle` in the run's directory.
             dim: keep only the first so many components; by default as the recipe says.
             quantise: `int8` or `none`; by default as the recipe says.
             baselines: what to set beside the bundle, of `bm25`, `pixels` and `untrained`; by default as the recipe says.
+            compress: steps in place of those of the recipe.
             stages: told what is being done.
 
         Returns:
@@ -83,9 +91,15 @@ class Run:
 
         Raises:
             BundleError: where it cannot be written; what was there stays.
-            RunError: where the encoder has fewer than `dim` components, or there is no such `quantise` or baseline.
+            InterruptedRunError: after Ctrl-C while a step of compression trains on.
+            RunError: where the encoder has fewer than `dim` components, there is no such `quantise` or baseline, or a step of
+                compression does not fit the encoder.
         """
         trained = self._trained()
+        if compress is not None:
+            if dim is not None or quantise is not None:
+                raise RunError("dim and quantise are steps of compress (prefix and weights): give one or the other")
+            trained = replace(trained, recipe=trained.recipe.model_copy(update={"compress": compress}))
         recipe = trained.recipe
         _check_known("quantise", [quantise] if quantise is not None else [], ("int8", "none"))
         pictures = recipe.modality == "image"
@@ -98,6 +112,7 @@ class Run:
             "quantise": quantise or recipe.export.quantise,
             "baselines": recipe.evaluate.baselines if baselines is None else baselines,
             "stages": stages,
+            "compress": recipe.compress if dim is None and quantise is None else None,
         }
         from nearfar.learn.pictures import TrainedPictures
 
@@ -134,7 +149,7 @@ def train(
     parsed = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
     if directory is None:
         directory = Path("runs") / f"{parsed.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    training_wing().run.train_run(parsed, Path(directory), stages=stages)
+    _train(parsed, Path(directory), resume=False, stages=stages)
     return Run(Path(directory))
 
 
@@ -147,8 +162,17 @@ def resume(directory: str | Path, *, stages: Stages = silent) -> Run:
     directory = Path(directory)
     if not (directory / "recipe.yaml").is_file():
         raise RunError(f"{directory} is not a run: it has no recipe.yaml. Give a directory that `nearfar train` made.")
-    training_wing().run.train_run(load_recipe(directory / "recipe.yaml"), directory, resume=True, stages=stages)
+    _train(load_recipe(directory / "recipe.yaml"), directory, resume=True, stages=stages)
     return Run(directory)
+
+
+def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> None:
+    def teacher() -> Encoder:
+        return teacher_of(recipe, directory, stages)
+
+    training_wing().run.train_run(
+        recipe, directory, resume=resume, stages=stages, teacher=teacher if recipe.teacher else None
+    )
 
 
 def training_wing() -> Any:

@@ -263,6 +263,16 @@ class StoreWriter:
                 value = f"{cutting.words} {cutting.overlap}"
                 self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('cutting', ?)", (value,))
 
+    @property
+    def teacher(self) -> str | None:
+        """Digest of the teacher that embedded the documents when the index was built; None where the bundle itself did."""
+        return self._meta("teacher")
+
+    def set_teacher(self, digest: str) -> None:
+        """Remember who embedded the documents."""
+        with explained(self.directory), self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('teacher', ?)", (digest,))
+
     def derived(self, kind: Derived) -> DerivedRecord | None:
         """The derived file of that kind that belongs to the present state, if there is one."""
         text = self._meta(f"derived.{kind}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +122,20 @@ class PairCorpus:
         positives = self.positives[np.repeat(trains, np.diff(self.positive_starts))]
         negatives = self.negatives[np.repeat(trains, np.diff(self.negative_starts))]
         return np.unique(np.concatenate([positives, negatives, self.span_documents]))
+
+    def with_all_documents(self) -> PairCorpus:
+        """The same, but spans are also drawn from the documents of held-out queries; the queries stay unseen.
+
+        For a model that is made for these very documents: what it has not met before are the questions.
+        """
+        known = self.training_documents()
+        more = np.setdiff1d(np.flatnonzero(self.candidates), known)
+        first = 1 + max(int(self.component.max(initial=-1)), int(self.span_component.max(initial=-1)))
+        return replace(
+            self,
+            span_documents=np.concatenate([self.span_documents, more]),
+            span_component=np.concatenate([self.span_component, first + np.arange(len(more))]),
+        )
 
     @classmethod
     def open(cls, directory: Path) -> PairCorpus:

@@ -49,6 +49,10 @@ def build_encoder(
     from nearfar.learn.encoders.huggingface import HuggingFaceTextEncoder
 
     encoder = HuggingFaceTextEncoder(settings, pad_id=pad_id)
+    if settings.layers is not None:
+        from nearfar.learn.compress.layers import keep_layers
+
+        encoder = keep_layers(encoder, settings.layers)
     for key in ("max_query_tokens", "max_document_tokens"):
         if getattr(frontend, key) > encoder.max_tokens:
             raise RunError(

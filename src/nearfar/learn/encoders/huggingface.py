@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nearfar.errors import MissingExtraError, RunError
+from nearfar.errors import MissingExtraError
 from nearfar.learn.encoders.text import PaddedTextEncoder, pool
-from nearfar.learn.reason import first_line
+from nearfar.learn.pretrained import loading
 from nearfar.recipe.text import HuggingFaceEncoder
 
 
@@ -22,19 +22,10 @@ class HuggingFaceTextEncoder(PaddedTextEncoder):
             from transformers import AutoModel
         except ImportError as error:
             raise MissingExtraError("hf", "encoder 'hf'") from error
-        try:
+        with loading(settings.model):
             self.model = AutoModel.from_pretrained(
-                settings.model,
-                revision=settings.revision,
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="sdpa",
+                settings.model, revision=settings.revision, trust_remote_code=False, use_safetensors=True
             )
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"encoder.model {settings.model!r} could not be loaded: {first_line(error)} "
-                "Give a directory with config.json and model.safetensors, or a hub name that this machine can reach."
-            ) from error
         self.model.train()  # it comes in eval mode, and Lightning leaves modes as they are: no dropout would be trained with
         hidden = int(self.model.config.hidden_size)
         self.projection = nn.Linear(hidden, settings.projection, bias=False) if settings.projection else None

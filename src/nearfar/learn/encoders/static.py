@@ -39,12 +39,7 @@ class StaticTextEncoder(TextEncoder):
         self.table = nn.Parameter(torch.randn(vocab_size, settings.dim) / settings.dim**0.5)
         weight = torch.ones(vocab_size)
         if document_share is not None:
-            idf = -np.log(np.clip(document_share, 1e-9, 1.0))
-            idf = np.minimum(
-                idf, idf[document_share > 0].max(initial=1.0)
-            )  # unseen tokens weigh as much as the rarest seen one
-            idf = np.maximum(idf, 0.05)  # a token that every text has still counts a little
-            weight = torch.from_numpy((idf / idf.mean()).astype(np.float32))
+            weight = torch.from_numpy(inverse_document_frequency(document_share))
         self.token_weight = nn.Parameter(weight)
         # Without a bias the map can be folded into the table at export.
         self.projection = nn.Linear(settings.dim, settings.projection, bias=False) if settings.projection else None
@@ -72,6 +67,17 @@ class StaticTextEncoder(TextEncoder):
             table = self.projection(table)
         folded: npt.NDArray[np.float32] = table.float().cpu().numpy()
         return folded
+
+
+def inverse_document_frequency(document_share: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Weights (v,) of tokens with mean 1, from the share of documents that have each (v,)."""
+    idf = -np.log(np.clip(document_share, 1e-9, 1.0))
+    idf = np.minimum(
+        idf, idf[document_share > 0].max(initial=1.0)
+    )  # unseen tokens weigh as much as the rarest seen one
+    idf = np.maximum(idf, 0.05)  # a token that every text has still counts a little
+    weights: npt.NDArray[np.float32] = (idf / idf.mean()).astype(np.float32)
+    return weights
 
 
 def counted(tokens: Tokens, vocab_size: int) -> tuple[Tensor, Tensor, Tensor]:

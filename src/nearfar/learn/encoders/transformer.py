@@ -11,11 +11,16 @@ from nearfar.recipe.text import TransformerEncoder
 
 
 class Block(nn.Module):
-    """Self-attention and a feed-forward layer, each behind a layer norm and around a residual."""
+    """Self-attention and a feed-forward layer, each behind a layer norm and around a residual.
+
+    Attributes:
+        heads: of the attention.
+        head_size: components of a head; it stays where heads are removed, so that `heads * head_size` may be below `dim`.
+    """
 
     def __init__(self, dim: int, heads: int, feedforward: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.head_size = heads, dim // heads
         self.attention_norm = nn.LayerNorm(dim)
         self.queries_keys_values = nn.Linear(dim, 3 * dim)
         self.mix = nn.Linear(dim, dim)
@@ -26,11 +31,12 @@ class Block(nn.Module):
 
     def forward(self, hidden: Tensor, attend: Tensor | None) -> Tensor:
         """`hidden` (n, L, d); `attend` (n, 1, 1, L) bool, the tokens that may be looked at."""
-        n, length, dim = hidden.shape
-        split = self.queries_keys_values(self.attention_norm(hidden)).view(n, length, 3, self.heads, dim // self.heads)
+        n, length, _ = hidden.shape
+        split = self.queries_keys_values(self.attention_norm(hidden)).view(n, length, 3, self.heads, self.head_size)
         query, key, value = split.permute(2, 0, 3, 1, 4).unbind(0)
         attended = F.scaled_dot_product_attention(query, key, value, attn_mask=attend)
-        hidden = hidden + self.dropout(self.mix(attended.transpose(1, 2).reshape(n, length, dim)))
+        joined = attended.transpose(1, 2).reshape(n, length, self.heads * self.head_size)
+        hidden = hidden + self.dropout(self.mix(joined))
         fed: Tensor = self.dropout(self.feedforward(hidden))
         return hidden + fed
 

@@ -29,6 +29,7 @@ def export_image_graph(
     quantise: str,
     calibration: Iterable[npt.NDArray[np.float32]] = (),
     head: nn.Linear | None = None,
+    static: bool | None = None,
 ) -> bytes:
     """The ONNX graph of an image encoder.
 
@@ -44,6 +45,7 @@ def export_image_graph(
         calibration: batches (b, c, size, size) float32 in [0, 1] of a few hundred training pictures as they come on the
             device, without augmentation; unused where `quantise` is none.
         head: a linear classifier of features (before they are cut and normalised).
+        static: whether int8 fixes the ranges of activations by `calibration`; None does where convolutions hold most weights.
 
     Returns:
         A self-contained ONNX model: input `pixels`, float32 (n, c, size, size) in [0, 1]; outputs `embedding`, float32 (n, dim),
@@ -59,10 +61,10 @@ def export_image_graph(
     # The exporter folds each BatchNorm into the convolution before it.
     model = traced(shipped, {"pixels": example}, outputs, {"pixels": {0: torch.export.Dim("n")}})
     if quantise == "int8":
-        if _mostly_convolutions(model):
+        if _mostly_convolutions(model) if static is None else static:
             model = _activations_in_int8(model, calibration)
         else:
-            model = weights_in_int8(model, op_types_to_quantize=["MatMul"])
+            model = weights_in_int8(model, op_types_to_quantize=["MatMul", "Conv"] if static is False else ["MatMul"])
     return bytes(model.SerializeToString())
 
 

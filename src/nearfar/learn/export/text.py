@@ -2,99 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
-import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
 import torch.nn.functional as F
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from torch import Tensor, nn
 
-from nearfar.index.quantise import quantise_int8
+from nearfar.errors import RunError
+from nearfar.learn.compress.model import Form, Format
 from nearfar.learn.encoders import TextEncoder
 from nearfar.learn.encoders.static import StaticTextEncoder
 from nearfar.learn.encoders.text import PaddedTextEncoder
-from nearfar.learn.export.tracing import EPSILON, IR_VERSION, OPSET, traced, weights_in_int8
+from nearfar.learn.export.token_table import table_graph, table_in_form
+from nearfar.learn.export.tracing import EPSILON, traced, weights_in_int8
 
 
-def export_graph(encoder: TextEncoder, *, dim: int, quantise: str) -> bytes:
+def export_graph(
+    encoder: TextEncoder,
+    *,
+    dim: int,
+    quantise: str,
+    form: Form | None = None,
+    frequency: npt.NDArray[Any] | None = None,
+) -> bytes:
     """The ONNX graph of one tower.
 
     Args:
         encoder: the trained tower.
         dim: how many components to keep; the rest are cut off before normalising.
-        quantise: `int8` or `none`.
+        quantise: `int8` or `none`; unused where there is a `form`.
+        form: how the numbers are written. In `int4` and `codebook` what is no token table is in int8; a rank is for static
+            encoders, others stay whole.
+        frequency: (v,) how many texts have each token, where known: a static table in few numbers keeps common ones closer.
 
     Returns:
         A self-contained ONNX model: inputs `ids` and `mask`, int64 (n, L); output `embedding`, float32 (n, dim).
 
     Raises:
-        RunError: where the exporter cannot turn the encoder into a graph.
+        RunError: where the exporter cannot turn the encoder into a graph, or the form does not fit it.
     """
+    form = form or Form(format=cast(Format, quantise))
     if isinstance(encoder, StaticTextEncoder):
-        return _static_graph(encoder.folded_table()[:, :dim], damped=encoder.damped, quantise=quantise)
+        return table_graph(encoder.folded_table()[:, :dim], damped=encoder.damped, form=form, frequency=frequency)
     assert isinstance(encoder, PaddedTextEncoder)
-    return _traced_graph(encoder, dim=dim, quantise=quantise)
-
-
-def _static_graph(table: npt.NDArray[np.float32], *, damped: bool, quantise: str) -> bytes:
-    """Gather the rows of the table, weigh them by how often their token occurs, sum, normalise.
-
-    In int8 every row (token) has a scale of its own, so frequent tokens with short vectors lose no more than rare ones.
-    """
-    nodes: list[onnx.NodeProto] = []
-    constants: dict[str, npt.NDArray[Any]] = {
-        "last": np.array([-1], np.int64),
-        "middle": np.array([1], np.int64),
-        "one": np.array(1.0, np.float32),
-        "epsilon": np.array(EPSILON, np.float32),
-    }
-
-    def node(operation: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        nodes.append(helper.make_node(operation, inputs, [output], **attributes))
-        return output
-
-    weight = node("Cast", ["mask"], "present", to=TensorProto.FLOAT)
-    if damped:
-        node("Unsqueeze", ["ids", "last"], "ids_down")
-        node("Unsqueeze", ["ids", "middle"], "ids_across")
-        node("Equal", ["ids_down", "ids_across"], "equal")
-        node("Cast", ["equal"], "equal_float", to=TensorProto.FLOAT)
-        node("Unsqueeze", ["present", "last"], "present_down")
-        node("MatMul", ["equal_float", "present_down"], "frequency_down")
-        node("Squeeze", ["frequency_down", "last"], "frequency_or_zero")
-        node("Max", ["frequency_or_zero", "one"], "frequency")
-        node("Sqrt", ["frequency"], "root")
-        weight = node("Div", ["present", "root"], "weight")
-    if quantise == "int8":
-        constants["table"], constants["scales"] = quantise_int8(table)
-        node("Gather", ["scales", "ids"], "token_scales", axis=0)
-        weight = node("Mul", [weight, "token_scales"], "scaled_weight")
-        node("Gather", ["table", "ids"], "codes", axis=0)
-        vectors = node("Cast", ["codes"], "vectors", to=TensorProto.FLOAT)
-    else:
-        constants["table"] = table.astype(np.float32)
-        vectors = node("Gather", ["table", "ids"], "vectors", axis=0)
-    node("Unsqueeze", [weight, "middle"], "weight_across")
-    node("MatMul", ["weight_across", vectors], "sum_across")
-    node("Squeeze", ["sum_across", "middle"], "sum")
-    node("ReduceL2", ["sum", "last"], "length", keepdims=1)
-    node("Max", ["length", "epsilon"], "positive_length")
-    node("Div", ["sum", "positive_length"], "embedding")
-    graph = helper.make_graph(
-        nodes,
-        "static_encoder",
-        [helper.make_tensor_value_info(name, TensorProto.INT64, ["n", "L"]) for name in ("ids", "mask")],
-        [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", table.shape[1]])],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nearfar"
-    )
-    onnx.checker.check_model(model, full_check=True)
-    return bytes(model.SerializeToString())
+    return _traced_graph(encoder, dim=dim, form=replace(form, rank=None))
 
 
 class _UnitLength(nn.Module):
@@ -108,12 +63,42 @@ class _UnitLength(nn.Module):
         return F.normalize(self.encoder.embed_padded(ids, mask)[:, : self.dim], dim=-1, eps=EPSILON)
 
 
-def _traced_graph(encoder: PaddedTextEncoder, *, dim: int, quantise: str) -> bytes:
+def _traced_graph(encoder: PaddedTextEncoder, *, dim: int, form: Form) -> bytes:
     shipped = _UnitLength(encoder, dim).eval().cpu()
     ids, mask = (torch.ones(2, min(7, encoder.max_tokens), dtype=torch.int64) for _ in range(2))
     n, length = torch.export.Dim("n"), torch.export.Dim("L", min=1, max=encoder.max_tokens)
     shapes = {"ids": {0: n, 1: length}, "mask": {0: n, 1: length}}
     model = traced(shipped, {"ids": ids, "mask": mask}, ["embedding"], shapes)
-    if quantise == "int8":
-        model = weights_in_int8(model)
+    if form.format != "none":
+        model = _quantised(model, form)
     return bytes(model.SerializeToString())
+
+
+def _quantised(model: onnx.ModelProto, form: Form) -> onnx.ModelProto:
+    """The model in int8, its token table in `form`.
+
+    The quantiser would give the table one scale for all of its rows; ours have one each.
+    """
+    gather = _token_lookup(model)
+    if gather is None:
+        if form.format != "int8":
+            raise RunError(
+                f"this encoder has no token table that could be written in {form.format}: set the format of its weights to int8"
+            )
+        return weights_in_int8(model)
+    table = next(tensor for tensor in model.graph.initializer if tensor.name == gather.input[0])
+    smaller = weights_in_int8(model, nodes_to_exclude=[gather.name])
+    table_in_form(smaller, gather, numpy_helper.to_array(table), form)
+    onnx.checker.check_model(smaller)
+    return smaller
+
+
+def _token_lookup(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """The node that looks `ids` up in a table of floats."""
+    tables = {
+        tensor.name
+        for tensor in model.graph.initializer
+        if len(tensor.dims) == 2 and tensor.data_type == onnx.TensorProto.FLOAT
+    }
+    lookups = [n for n in model.graph.node if n.op_type == "Gather" and n.input[0] in tables and n.input[1] == "ids"]
+    return lookups[0] if len(lookups) == 1 else None

@@ -14,7 +14,7 @@ from nearfar.learn.data.batches import PairBatch, Tokens
 from nearfar.learn.encoders import TextEncoder
 from nearfar.learn.losses import Match, Negatives, info_nce
 from nearfar.recipe.negatives import Negatives as NegativeSettings
-from nearfar.recipe.schema import DualEncoder as DualEncoderSettings
+from nearfar.recipe.pair_method import PairMethod
 
 _NO_RULES = NegativeSettings()
 _COLDEST, _HOTTEST = 0.005, 1.0  # a learned temperature is kept between these, as CLIP keeps its own above 0.01
@@ -58,7 +58,7 @@ class DualEncoder(nn.Module):
         self,
         query_tower: TextEncoder,
         document_tower: TextEncoder,
-        settings: DualEncoderSettings,
+        settings: PairMethod,
         rules: NegativeSettings = _NO_RULES,
     ) -> None:
         super().__init__()

@@ -146,7 +146,7 @@ def mine(
     _check(query_vectors, document_vectors, known, numbers, depth=depth, keep=keep, skip=skip)
     documents = np.full((len(query_vectors), keep), -1, np.int64)
     counts = MiningCounts()
-    for rows, scores, places in _nearest(query_vectors, document_vectors, depth, exact_up_to, threads):
+    for rows, scores, places in nearest(query_vectors, document_vectors, depth, exact_up_to, threads):
         limit = None
         if margin is not None:
             limit = _positive_similarity(query_vectors[rows], document_vectors, numbers, *known.pairs(rows)) + margin
@@ -215,10 +215,21 @@ def _blocks(count: int) -> Iterator[slice]:
         yield slice(start, min(start + _QUERIES_AT_A_TIME, count))
 
 
-def _nearest(
+def nearest(
     queries: Floats, documents: Floats, depth: int, exact_up_to: int, threads: int
 ) -> Iterator[tuple[slice, Floats, Ints]]:
-    """By blocks of queries: similarities and places of the nearest documents, best first, -1 where none was found."""
+    """The nearest documents of each query: exact up to some number of documents, by a graph above it.
+
+    Args:
+        queries: float32 (q, d).
+        documents: float32 (n, d).
+        depth: how many a query.
+        exact_up_to: documents that are all compared.
+        threads: of searching a graph.
+
+    Yields:
+        Blocks of queries: which, and their similarities and places, best first, -1 where none was found.
+    """
     if len(documents) <= exact_up_to:
         for rows in _blocks(len(queries)):
             yield rows, *exact_search(queries[rows], documents, depth, query_block=_QUERIES_AT_A_TIME)

@@ -26,6 +26,7 @@ class PairRetrieval:
         max_queries: at most so many validation queries.
         max_documents: at most so many candidates; all positives are among them.
         seed: of the sample.
+        document_vectors: (d, D) what documents are in place of what the model would make of them.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class PairRetrieval:
         seed: int,
         max_queries: int = 1_000,
         max_documents: int = 10_000,
+        document_vectors: npt.NDArray[np.floating] | None = None,
     ) -> None:
         rng = np.random.default_rng([seed, 2])
         queries = rng.permutation(corpus.queries_of(VALIDATION))[:max_queries]
@@ -48,15 +50,15 @@ class PairRetrieval:
         place = {int(d): i for i, d in enumerate(documents)}
         self._qrels = [{place[int(d)]: 1.0 for d in corpus.positives_of(int(q))} for q in queries]
         self._queries: list[npt.NDArray[np.int32]] = [np.array(query_tokens[int(q)]) for q in queries]
+        self._given = None if document_vectors is None else np.asarray(document_vectors[documents], dtype=np.float32)
         self._documents: list[npt.NDArray[np.int32]] = [np.array(document_tokens[int(d)]) for d in documents]
         self._frontend = frontend
 
     def measure(self, method: DualEncoder) -> dict[str, float]:
         """nDCG@10, recall@1 and @10 and MRR@10 of a method in training, each a mean over the queries."""
         embedder = TorchEmbedder(method, self._frontend)
-        _, ranked = exact_search(
-            embedder.embed_tokens(self._queries, "query"), embedder.embed_tokens(self._documents, "document"), 10
-        )
+        documents = embedder.embed_tokens(self._documents, "document") if self._given is None else self._given
+        _, ranked = exact_search(embedder.embed_tokens(self._queries, "query"), documents, 10)
         return {
             "ndcg_at_10": float(ndcg_at(ranked, self._qrels, 10).mean()),
             "recall_at_1": float(recall_at(ranked, self._qrels, 1).mean()),

@@ -1,0 +1,58 @@
+"""Made inputs of a graph, in which two runtimes that differ are found out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nearfar.embedder import Side
+from nearfar.frontend.frontend import Feed, Frontend
+from nearfar.frontend.image import ImageFrontend
+from nearfar.frontend.text import TextFrontend
+
+_BATCHES = (1, 1, 2, 4, 8, 16)  # the scales of int8 depend on the batch, so there must be several sizes
+
+
+def sample_feeds(frontend: Frontend, side: Side, *, seed: int = 0) -> list[Feed]:
+    """Make 32 items in batches of growing size.
+
+    Texts are tokens drawn from the whole vocabulary, from one to as many as the side takes; pictures are smooth spots of
+    colour with noise over them. Nothing comes from the user's data, so the sample can be made wherever the bundle is.
+
+    Args:
+        frontend: of the bundle.
+        side: whose prompt and length to use.
+        seed: of all that is random.
+
+    Returns:
+        The inputs of the graph, batch by batch.
+    """
+    source = np.random.default_rng(seed)
+    if isinstance(frontend, ImageFrontend):
+        settings = frontend.settings
+        return [{"pixels": _pictures(source, n, settings.channels, settings.size)} for n in _BATCHES]
+    assert isinstance(frontend, TextFrontend)
+    before, after = frontend.frame(side)
+    longest = frontend.trials(side)["ids"].shape[1]
+    room = max(1, longest - len(before) - len(after))
+    lengths = np.geomspace(1, room, sum(_BATCHES)).round().astype(int)
+    rows = [
+        np.concatenate([before, source.integers(0, frontend.vocab_size, length), after]).astype(np.int32)[:longest]
+        for length in lengths
+    ]
+    feeds: list[Feed] = []
+    start = 0
+    for n in _BATCHES:
+        ids, mask = frontend.pad(rows[start : start + n])
+        feeds.append({"ids": ids, "mask": mask})
+        start += n
+    return feeds
+
+
+def _pictures(
+    source: np.random.Generator, n: int, channels: int, size: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Pictures float32 (n, channels, size, size) in [0, 1]."""
+    coarse = source.random((n, channels, 4, 4), dtype=np.float32)
+    cells = np.arange(size) * 4 // size  # which of the four spots a pixel lies in
+    noise = source.random((n, channels, size, size), dtype=np.float32)
+    return 0.9 * coarse[:, :, cells[:, None], cells[None, :]] + np.float32(0.1) * noise
