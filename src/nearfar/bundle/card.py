@@ -6,7 +6,7 @@ import json
 
 from nearfar.bundle import reranker_card
 from nearfar.bundle.compression import compression_table, in_words
-from nearfar.bundle.manifest import Manifest, Metric
+from nearfar.bundle.manifest import Manifest, Metric, TeacherRecord
 from nearfar.frontend.settings import ImageSettings, PairSettings
 
 _IMAGE_FIGURES = {
@@ -21,8 +21,11 @@ _LINES = {
     "bm25": "BM25 (keywords only)",
     "pixels": "raw pixels",
     "untrained": "the same encoder, untrained",
+    "teacher": "its teacher, for queries and documents",
     "model": "trained model, float weights",
     "bundle": "**this bundle, as it runs on a device**",
+    "asymmetric": "**this bundle for queries, its teacher for documents**",
+    "added": "the same, but what is sought was embedded by this bundle, as if added on the device",
     "hybrid": "**this bundle, joined with keywords**",
     "reranked": "**the first 50 of BM25, reordered by this bundle as it runs on a device**",
 }
@@ -115,9 +118,11 @@ cosines = encoder.embed(["a.jpg"]) @ encoder.embed(["b.jpg", "c.png"]).T  # (1, 
 ```
 
 {rows} Paths, encoded bytes and arrays (h, w, c) are all pictures."""
+    teacher = manifest.teacher
+    option, how = (" --teacher TEACHER", _how_taught(teacher)) if teacher else ("", "")
     return f"""## Use
 
-`BUNDLE` is this folder.
+`BUNDLE` is this folder.{how}
 
 ```python
 from nearfar.edge.encoder import Encoder
@@ -126,11 +131,20 @@ scores = encoder.embed(["a question"], "query") @ encoder.embed(["a text", "anot
 ```
 
 ```sh
-nearfar index BUNDLE my-documents/ -o my-index
+nearfar index BUNDLE my-documents/ -o my-index{option}
 nearfar search my-index "a question"
 ```
 
 {rows}"""
+
+
+def _how_taught(teacher: TeacherRecord) -> str:
+    """How a query encoder is used with its teacher."""
+    return (
+        f" It brings queries into the space of `{_plain(teacher.name)}` (digest `{teacher.digest[:16]}`). `TEACHER` is that bundle: "
+        "it embeds the documents where the index is built, and stays there; the index goes to the device, which needs only this "
+        "bundle. Without it, and for what is added on the device, documents go through this bundle too."
+    )
 
 
 def _figures(manifest: Manifest) -> str:
@@ -144,7 +158,12 @@ def _figures(manifest: Manifest) -> str:
         cells = (figure(metrics[name]) if name in metrics else "" for name in names)
         rows.append(f"| {_LINES.get(line, _plain(line))} | {' | '.join(cells)} |")
     items = "pictures" if isinstance(manifest.frontend, ImageSettings) else "pairs"
-    intro = f"On held-out {items} that were never trained on; 95 % bootstrap intervals in brackets where they were computed."
+    unseen = (
+        "On queries that were never trained on (spans of documents, where there is nothing else); the documents were, as those of an index are"
+        if manifest.teacher
+        else f"On held-out {items} that were never trained on"
+    )
+    intro = f"{unseen}; 95 % bootstrap intervals in brackets where they were computed."
     if items == "pictures":
         intro += "\n\n" + "\n".join(
             f"- `{name}`: {meaning}"

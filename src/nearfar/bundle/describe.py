@@ -22,6 +22,8 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
         *_graphs(manifest),
         *_frontend(frontend),
     ]
+    if manifest.teacher is not None:
+        rows.append(("teacher", f"{manifest.teacher.name}, digest {manifest.teacher.digest}"))
     if manifest.classes:
         rows.append(("labels", ", ".join(manifest.classes)))
     if manifest.head is not None:

@@ -26,6 +26,9 @@ _ROWS = {
     "untrained": "encoder, untrained",
     "model": "trained, float",
     "bundle": "bundle, dense",
+    "teacher": "its teacher",
+    "asymmetric": "query by bundle, text by teacher",
+    "added": "the same, text added later",
     "hybrid": "bundle, hybrid",
 }
 _FIGURES = {

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from nearfar.embedder import Side
-from nearfar.errors import RunError
+from nearfar.errors import MissingExtraError, RunError
 from nearfar.frontend import TextFrontend
 from nearfar.frontend.settings import TextSettings
 from nearfar.learn.compress.vocabulary import pruned_vocabulary, token_counts, without_rows
@@ -21,12 +21,20 @@ from nearfar.learn.encoders.huggingface import HuggingFaceTextEncoder
 from nearfar.learn.encoders.static import StaticTextEncoder
 from nearfar.learn.methods.distil import Distil
 from nearfar.learn.methods.dual_encoder import DualEncoder
+from nearfar.learn.pretrained import loading
 from nearfar.learn.reason import first_line
 from nearfar.learn.teacher_memory import TeacherMemory
 from nearfar.learn.teaching import Taught, TeacherEncoder
 from nearfar.recipe.distil import Distil as DistilSettings
 from nearfar.recipe.schema import Recipe
-from nearfar.recipe.text import FileTokenizer, HuggingFaceEncoder, TeacherTokenizer, TrainTokenizer, TransformerEncoder
+from nearfar.recipe.text import (
+    FileTokenizer,
+    HuggingFaceEncoder,
+    TeacherTokenizer,
+    TextEncoderSettings,
+    TrainTokenizer,
+    TransformerEncoder,
+)
 
 
 def build_frontend(
@@ -91,6 +99,26 @@ def _tokenizer_of(encoder: HuggingFaceEncoder) -> Path:
             f"encoder.model {encoder.model!r}: no tokenizer.json ({first_line(error)}). "
             "Give a local directory that has one, or a hub name that this machine can reach."
         ) from error
+
+
+def output_dim(encoder: TextEncoderSettings) -> int:
+    """Components of what an encoder gives; of a pretrained one, whose weights are not read for that, as its configuration says.
+
+    Raises:
+        RunError: a pretrained model cannot be found.
+        MissingExtraError: `transformers` is not installed.
+    """
+    if not isinstance(encoder, HuggingFaceEncoder):
+        return encoder.output_dim
+    if encoder.projection is not None:
+        return encoder.projection
+    try:
+        from transformers import AutoConfig
+    except ImportError as error:
+        raise MissingExtraError("hf", "encoder 'hf'") from error
+    with loading(encoder.model):
+        config = AutoConfig.from_pretrained(encoder.model, revision=encoder.revision, trust_remote_code=False)
+    return int(config.hidden_size)
 
 
 def build_method(

@@ -20,7 +20,7 @@ from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.data.textfile import TextFile, TokenFile
 from nearfar.learn.data.vector_file import Halves
 from nearfar.learn.data.whole import write_whole
-from nearfar.learn.model import TorchEmbedder, build_frontend, build_method
+from nearfar.learn.model import TorchEmbedder, build_frontend, build_method, output_dim
 from nearfar.learn.teacher_memory import TeacherMemory
 from nearfar.learn.teaching import Taught, TeacherEncoder, is_taught, teach
 from nearfar.learn.trainer.fit import load_weights, planned_steps
@@ -31,7 +31,7 @@ from nearfar.progress import Stages
 from nearfar.recipe import Recipe
 from nearfar.recipe.data import SpansPairing
 from nearfar.recipe.distil import Distil
-from nearfar.recipe.text import HuggingFaceEncoder, StaticEncoder
+from nearfar.recipe.text import StaticEncoder
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class PreparedPairs:
         settings = recipe.of_text.method
         if isinstance(settings, Distil):
             assert self.taught is not None
-            memory = TeacherMemory(self.taught, self.corpus.training_documents(), limit=settings.candidates)
+            memory = TeacherMemory(self.taught, self.corpus, limit=settings.candidates)
         method = build_method(recipe, frontend, self.document_share(), taught=self.taught, memory=memory)
         validation = None
         if bool((self.corpus.side == VALIDATION).any()):
@@ -252,7 +252,7 @@ def _taught(
         corpus,
         frontend,
         document_tokens,
-        dim=encoder.projection if isinstance(encoder, HuggingFaceEncoder) else encoder.output_dim,
+        dim=output_dim(encoder),
         starts=isinstance(encoder, StaticEncoder) and encoder.start == "teacher",
         damped=isinstance(encoder, StaticEncoder) and encoder.term_frequency == "sqrt",
         asymmetric=settings.asymmetric,

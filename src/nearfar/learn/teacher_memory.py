@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nearfar.learn.data.corpus import Ints
+from nearfar.learn.data.corpus import PairCorpus
+from nearfar.learn.negatives.sources import positives_within
 from nearfar.learn.teaching import Taught
 
 
@@ -31,12 +32,13 @@ class TeacherMemory:
 
     Args:
         taught: what the teacher said.
-        documents: numbers of the training documents, ascending; nothing else is a candidate.
-        limit: most candidates a step.
+        corpus: its training documents are the candidates, and it knows which are positive to a query.
+        limit: most candidates a step, unless the batch alone has more.
     """
 
-    def __init__(self, taught: Taught, documents: Ints, *, limit: int) -> None:
-        self._taught, self._documents, self._limit = taught, torch.from_numpy(documents), limit
+    def __init__(self, taught: Taught, corpus: PairCorpus, *, limit: int) -> None:
+        self._taught, self._corpus, self._limit = taught, corpus, limit
+        self._documents = torch.from_numpy(corpus.training_documents())  # ascending
         self._all: Tensor | None = None
 
     @property
@@ -59,6 +61,14 @@ class TeacherMemory:
         """(n, p) numbers of the documents that are nearly the same as each, -1 for none."""
         return torch.from_numpy(self._taught.duplicates[numbers.cpu().numpy()]).to(numbers.device)
 
+    def positives(self, rows: Tensor, candidates: Tensor) -> Tensor:
+        """(n, p) those of the candidates (m,) that are positive to the queries `rows` (n,), which are -1 for spans; filled up with -1."""
+        corpus = self._corpus
+        listed = positives_within(
+            corpus.positives, corpus.positive_starts, rows.cpu().numpy(), candidates.cpu().numpy()
+        )
+        return torch.from_numpy(listed).to(rows.device)
+
     def candidates(self, numbers: Tensor) -> Candidates:
         """All training documents; of more than the limit those of the batch, and others drawn at random.
 
@@ -75,6 +85,8 @@ class TeacherMemory:
                 self._all, self._documents.to(device), torch.searchsorted(self._documents.to(device), numbers)
             )
         generator = torch.Generator().manual_seed(int(numbers.sum()))
-        drawn = self._documents[torch.randint(len(self._documents), (self._limit,), generator=generator)].to(device)
-        ids = torch.unique(torch.cat([numbers, drawn]))
+        own = torch.unique(numbers)
+        room = max(0, self._limit - len(own))
+        drawn = self._documents[torch.randint(len(self._documents), (room,), generator=generator)].to(device)
+        ids = torch.unique(torch.cat([own, drawn]))
         return Candidates(self.projected(ids), ids, torch.searchsorted(ids, numbers))

@@ -30,7 +30,11 @@ Floats = npt.NDArray[np.float32]
 _FITTED_ON = 200_000  # documents that the ridge regression looks at; more say little new of single pieces
 _EXACT_UP_TO = 50_000
 _NEAREST = 16  # near-duplicates of a document that are known
-_CONTINUATION = "##"
+_MARKS = (
+    "##",
+    "\u2581",
+    "\u0120",
+)  # how vocabularies write that a piece goes on a word (WordPiece), or begins one (Unigram, BPE)
 
 
 class TeacherEncoder(Protocol):
@@ -106,7 +110,7 @@ def teach(
     frontend: TextFrontend,
     document_tokens: TokenFile,
     *,
-    dim: int | None,
+    dim: int,
     starts: bool,
     damped: bool,
     asymmetric: bool,
@@ -122,7 +126,7 @@ def teach(
         corpus: the documents.
         frontend: of the student.
         document_tokens: token ids of the documents, by the student's frontend.
-        dim: of the student; None where the encoder has its own.
+        dim: of the student.
         starts: whether a table to start with is wanted.
         damped: whether the student counts the root of a token's frequency.
         asymmetric: whether the student's queries are compared with the teacher's own documents.
@@ -147,7 +151,7 @@ def teach(
     documents = corpus.training_documents()
     found: dict[str, npt.NDArray[np.generic]] = {"duplicates": _duplicates(vectors, documents, same, threads)}
     axes = None
-    if dim is not None and dim < teacher.dim:
+    if dim < teacher.dim:
         axes = found["axes"] = principal_axes(_some(vectors, documents), dim)
     if starts:
         found["start"] = _start(folder, teacher, frontend, document_tokens, vectors, documents, axes, damped, stages)
@@ -159,23 +163,31 @@ def teach(
     return Taught.open(folder)
 
 
-def check_dimensions(teacher: int, student: int | None, *, asymmetric: bool) -> None:
+def check_dimensions(teacher: int, student: int, *, asymmetric: bool) -> None:
     """Refuse a student that cannot live in the teacher's space.
 
     Raises:
         RunError: naming both dimensions.
     """
-    if student is None or student == teacher or (student < teacher and not asymmetric):
+    if student == teacher or (student < teacher and not asymmetric):
         return
     because = (
         "its queries are compared with the teacher's own vectors"
         if asymmetric
         else "it cannot learn more dimensions than the teacher has"
     )
-    mend = f"{teacher}" + ("; the step `rank` of `compress` makes the table smaller" if asymmetric else " or less")
+    mend = f"{teacher}" + ("; the step `rank` of `compress` makes a table smaller" if asymmetric else " or less")
     raise RunError(
-        f"the encoder gives {student} dimensions, but the teacher {teacher}, and {because}: set encoder.dim to {mend}"
+        f"the encoder gives {student} dimensions, but the teacher {teacher}, and {because}: set encoder.dim "
+        f"(encoder.projection, where it has one) to {mend}"
     )
+
+
+def _spoken(piece: str) -> str:
+    """A piece of a vocabulary as it would stand in a text."""
+    for mark in _MARKS:
+        piece = piece.removeprefix(mark)
+    return piece
 
 
 def _some(vectors: Halves, documents: Ints) -> Floats:
@@ -215,7 +227,7 @@ def _start(
     tick = stages("the teacher embeds the vocabulary", len(pieces))
 
     def embedded(rows: slice) -> Floats:
-        found = teacher.embed([piece.removeprefix(_CONTINUATION) for piece in pieces[rows]], "document")
+        found = teacher.embed([_spoken(piece) for piece in pieces[rows]], "document")
         tick(len(found))
         return found
 

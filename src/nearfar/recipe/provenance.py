@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nearfar.recipe.data import ColumnsPairing
+from nearfar.recipe.distil import Distil
 from nearfar.recipe.schema import Recipe
 
 _OF_IMAGES = ("temperature", "queue", "dense_queue", "prototypes", "momentum", "sample")
@@ -20,8 +21,10 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
     """
     if recipe.modality == "image":
         return _policy_of_images(recipe)
-    negatives = recipe.negatives
+    negatives, method = recipe.negatives, recipe.of_text.method
     sources: dict[str, dict[str, Any]] = {"batch": {"pairs": recipe.train.batch_size}}
+    if isinstance(method, Distil) and method.corpus:
+        sources["corpus"] = {"embedded_by": "teacher", "documents": method.candidates}
     columns = [p.negative for p in recipe.data.pairings if isinstance(p, ColumnsPairing) and p.negative]
     if columns:
         sources["explicit"] = {"columns": columns}
@@ -37,6 +40,8 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
         "other positives of the query",
         "positives of queries that share a text with it",
     ]
+    if isinstance(method, Distil):
+        ignored.append(f"nearly the same as its positive (cosine for the teacher from {method.same:g})")
     if negatives.margin is not None:
         ignored.append(f"more similar to the query than its positive by more than {negatives.margin:g} (cosine)")
     return {

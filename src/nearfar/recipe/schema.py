@@ -231,6 +231,8 @@ class Recipe(Settings):
             return self
         if method.towers == "separate":
             raise ValueError("method distil has one tower: leave method.towers out")
+        if method.asymmetric:
+            self._documents_stay_whole()
         if not method.pairs and self.negatives != Negatives():
             raise ValueError(
                 "negatives are for the term pairs of method distil: set method.pairs above 0, or leave negatives out"
@@ -240,6 +242,19 @@ class Recipe(Settings):
                 "method.matryoshka is for the term pairs of method distil: set method.pairs above 0, or leave it out"
             )
         return self
+
+    def _documents_stay_whole(self) -> None:
+        steps = self.compress.steps if self.compress is not None else ()
+        shortening = [
+            f"compress.steps[{number}] (prefix)" for number, step in enumerate(steps) if step.kind == "prefix"
+        ]
+        if self.export.dim is not None:
+            shortening.insert(0, "export.dim")
+        if shortening:
+            raise ValueError(
+                f"{shortening[0]} keeps some components of a query only, but documents stay the teacher's, with all of theirs: leave it "
+                "out; the step rank of compress makes the table smaller"
+            )
 
     @model_validator(mode="after")
     def _something_to_stop_by(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nearfar.recipe.compress import Step
 from nearfar.recipe.data import (
     ColumnsPairing,
     Data,
@@ -164,7 +165,10 @@ def _method(recipe: Recipe) -> str:
 
 
 def _negatives(recipe: Recipe) -> str:
-    negatives = recipe.negatives
+    negatives, method = recipe.negatives, recipe.of_text.method
+    if isinstance(method, Distil) and not method.pairs:
+        others = f"all documents, at most {method.candidates:,} a step" if method.corpus else "the others of the batch"
+        return f"{others}; not what is nearly the same (cosine from {method.same:g} for the teacher)"
     queue, bank, mined = negatives.queue, negatives.bank, negatives.mined
     given = any(isinstance(pairing, ColumnsPairing) and pairing.negative for pairing in recipe.data.pairings)
     parts = ["the other pairs of the batch" + (", and those given" if given else "")]
@@ -205,6 +209,14 @@ def _evaluation(recipe: Recipe) -> str:
     return f"{beside}; intervals from {recipe.evaluate.bootstrap:,} resamples"
 
 
+def _step(step: Step) -> str:
+    value = next((v for name in ("format", "dim", "rank", "keep") if (v := getattr(step, name, None)) is not None), "")
+    return f"{step.kind} {value}".strip()
+
+
 def _export(recipe: Recipe) -> str:
+    if recipe.compress is not None:
+        steps = ", then ".join(_step(step) for step in recipe.compress.steps) or "nothing"
+        return f"{steps}; what costs more than {100 * recipe.compress.limit:g}% is left out"
     numbers = "int8 weights" if recipe.export.quantise == "int8" else "float32 weights"
     return numbers + (f", first {recipe.export.dim} dimensions" if recipe.export.dim else "")

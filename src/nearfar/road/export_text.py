@@ -60,6 +60,12 @@ def export_text_bundle(
     if in_float.dim > full:
         raise RunError(f"dim is {in_float.dim}, but the encoder gives only {full} components")
     form = Form("int8" if quantise == "int8" and not compress else "none")
+    shortened = in_float.dim < full or (compress is not None and any(step.kind == "prefix" for step in compress.steps))
+    if trained.asymmetric and shortened:
+        raise RunError(
+            f"queries are compared with the teacher's own vectors of {full} components, so fewer of theirs cannot be kept: leave "
+            "dim (the step prefix) out; the step rank of compress makes the table smaller"
+        )
     model = TextModel(query, document, trained.frontend, in_float.dim, form)
     if compress:
         check_steps(model, compress.steps)

@@ -126,8 +126,11 @@ class PairCorpus:
     def with_all_documents(self) -> PairCorpus:
         """The same, but spans are also drawn from the documents of held-out queries; the queries stay unseen.
 
-        For a model that is made for these very documents: what it has not met before are the questions.
+        For a model that is made for these very documents: what it has not met before are the questions. Nothing changes where no
+        spans are drawn at all.
         """
+        if not len(self.span_documents):
+            return self
         known = self.training_documents()
         more = np.setdiff1d(np.flatnonzero(self.candidates), known)
         first = 1 + max(int(self.component.max(initial=-1)), int(self.span_component.max(initial=-1)))

@@ -28,7 +28,10 @@ def write_vectors(path: Path, rows: int, dim: int, embed: Callable[[slice], npt.
     width = dim * np.dtype(np.float16).itemsize
     with part.open("ab") as file:
         done = min(rows, file.tell() // width)
-        file.truncate(done * width)  # a row that was cut off when the run was killed
+        # Of a block that was cut off when the run was killed nothing stays: what an encoder makes of a text may depend, in the last
+        # bits, on the texts beside it, and a run that goes on is to have the same blocks as one that was not broken off.
+        done -= done % _ROWS_AT_A_TIME if done < rows else 0
+        file.truncate(done * width)
         for start in range(done, rows, _ROWS_AT_A_TIME):
             block = embed(slice(start, min(rows, start + _ROWS_AT_A_TIME)))
             file.write(np.ascontiguousarray(block, dtype="<f2").tobytes())

@@ -72,10 +72,16 @@ class Distil(DualEncoder):
             "embedding": lambda: self._embedding(embedded),
             "similarity": lambda: self._similarity(embedded),
             "contrastive": lambda: self._contrastive(embedded),
-            "pairs": lambda: in_pairs(embedded, further),
+            "pairs": lambda: in_pairs(self._without_duplicates(embedded), further),
         }
         losses = [weight * terms[name]() for name, weight in self.settings.weights.items()]
         return torch.stack(losses).sum()
+
+    def _without_duplicates(self, embedded: Embedded) -> Embedded:
+        """The batch, told that what is nearly the same as a query's document is no negative to it."""
+        assert self.memory is not None
+        near = self.memory.duplicates(embedded.document_ids)
+        return embedded._replace(positive_ids=torch.cat([embedded.positive_ids, near], dim=1))
 
     def _corpus(self, embedded: Embedded) -> Tensor:
         """Each query finds its document among the teacher's vectors of all; near-duplicates and other positives do not count."""
@@ -87,7 +93,7 @@ class Distil(DualEncoder):
             found.vectors,
             found.places,
             temperature=self.temperature,
-            ignored=(Match(embedded.positive_ids, found.ids), Match(near, found.ids)),
+            ignored=(Match(self.memory.positives(embedded.rows, found.ids), found.ids), Match(near, found.ids)),
         )
 
     def _targets(self, embedded: Embedded) -> Tensor:
