@@ -2,7 +2,8 @@
 
 A table stands between two comments. The first names the area, which is a file in benchmarks/results, and which figures to
 show: row `bm25` and column `ndcg_at_10` is the figure `bm25_ndcg_at_10`. Column `-` is the figure that has the row's name.
-`turned` puts the rows side by side and the columns below each other.
+`turned` puts the rows side by side and the columns below each other. `gaps` leaves a cell empty where a figure was not measured,
+in place of stopping.
 
     <!-- figures retrieval: rows=bm25,bundle columns=ndcg_at_10,recall_at_10 -->
     <!-- /figures -->
@@ -22,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 TABLE = re.compile(
-    r"(?P<opening><!-- figures (?P<area>\w+): rows=(?P<rows>\S+) columns=(?P<columns>\S+)(?P<turned> turned)? -->\n).*?(?P<closing><!-- /figures -->)",
+    r"(?P<opening><!-- figures (?P<area>\w+): rows=(?P<rows>\S+) columns=(?P<columns>\S+)(?P<turned> turned)?(?P<gaps> gaps)? -->\n).*?(?P<closing><!-- /figures -->)",
     re.DOTALL,
 )
 FENCE = re.compile(r"^(```|~~~).*?^\1[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -63,23 +64,29 @@ def fill(text: str, results: Path) -> str:
             return match[0]
         measured = json.loads((results / f"{match['area']}.json").read_text(encoding="utf-8"))
         rows, columns = match["rows"].split(","), match["columns"].split(",")
-        lines = render(measured, rows, columns, turned=bool(match["turned"]))
+        lines = render(measured, rows, columns, turned=bool(match["turned"]), gaps=bool(match["gaps"]))
         return match["opening"] + "\n" + "\n".join(lines) + "\n\n" + match["closing"]
 
     return TABLE.sub(table, text)
 
 
-def render(measured: dict[str, Any], rows: list[str], columns: list[str], *, turned: bool = False) -> list[str]:
+def render(
+    measured: dict[str, Any], rows: list[str], columns: list[str], *, turned: bool = False, gaps: bool = False
+) -> list[str]:
     """The lines of a Markdown table, and one that says on which machine its figures were measured."""
     figures = measured["figures"]
 
     def cell(row: str, column: str) -> str:
         key = row if column == "-" else f"{row}_{column}"
+        if key not in figures and gaps:
+            return ""
         if key not in figures:
             raise ValueError(f"no figure {key!r} was measured; there are: {', '.join(sorted(figures))}")
         return as_text(figures[key])
 
     cells = {(row, column): cell(row, column) for row in rows for column in columns}
+    if not any(cells.values()):
+        raise ValueError(f"no figure of this table was measured: rows {', '.join(rows)}, columns {', '.join(columns)}")
     across, down = (rows, columns) if turned else (columns, rows)
     lines = ["| | " + " | ".join(name.replace("_", " ").strip("-") for name in across) + " |"]
     lines.append("|---|" + "---:|" * len(across))

@@ -88,3 +88,22 @@ def test_a_turned_table_has_the_rows_side_by_side(checkout):
     assert "| | bm25 | bundle |\n" in filled
     assert "| ndcg at 10 | 0.400 (0.380 to 0.421) | 0.500 |" in filled
     assert run(checkout, "--check").returncode == 0
+
+
+def test_gaps_are_left_empty_where_the_table_says_so(checkout):
+    readme = checkout / "README.md"
+    readme.write_text(page("ndcg_at_10,bundle", "size,ndcg_at_10 gaps"))
+    assert run(checkout).returncode == 0
+    assert "| bundle | 12,346 kB | 0.500 |" in readme.read_text()
+    assert "| ndcg at 10 |  |  |" in readme.read_text()
+    readme.write_text(page("bm25,bundle", "ndcg_at_10,size turned gaps"))
+    assert run(checkout).returncode == 0
+    assert "| size |  | 12,346 kB |" in readme.read_text()
+    assert run(checkout, "--check").returncode == 0
+
+
+def test_a_table_of_which_nothing_was_measured_is_an_error_in_spite_of_gaps(checkout):
+    (checkout / "README.md").write_text(page("bm52", "ndcg_at_10 gaps"))
+    outcome = run(checkout)
+    assert outcome.returncode == 1
+    assert "README.md: no figure of this table was measured" in outcome.stderr

@@ -64,7 +64,7 @@ class Lsa:
     def size_bytes(self) -> int:
         """What a device would carry: the axes in float32, a weight a word, and the words."""
         words = self.words.vocabulary_
-        return 4 * (self.axes.components_.size + len(words)) + sum(len(word.encode()) for word in words)
+        return 4 * (self.axes.components_.size + len(words)) + sum(len(str(word).encode()) for word in words)
 
     def embed(self, items: Sequence[Item], side: Side = "document") -> Vectors:
         """Embed texts: float32 (n, d), rows of unit length, or of zeros where no word is known."""
@@ -105,6 +105,10 @@ def distil_model2vec(model: Path, target: Path, *, quick: bool) -> int:
     from model2vec.distill import distill
 
     if not (target / "model.safetensors").is_file():
-        options = {"token_remove_pattern": _QUICK_PATTERN} if quick else {}
-        distill(str(model), device="cpu", **options).save_pretrained(str(target))
+        found = (
+            distill(str(model), device="cpu", token_remove_pattern=_QUICK_PATTERN)
+            if quick
+            else distill(str(model), device="cpu")
+        )
+        found.save_pretrained(str(target))
     return sum((target / name).stat().st_size for name in ("model.safetensors", "tokenizer.json", "config.json"))

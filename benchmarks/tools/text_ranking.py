@@ -52,6 +52,13 @@ class Bench:
         """Where what is timed of a system lies."""
         return self.work / "systems" / system
 
+    def link(self, system: str, target: Path) -> None:
+        """Let what is timed of a system be a folder that lies elsewhere."""
+        link = self.place(system)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target.absolute(), target_is_directory=True)
+
     def keywords(self) -> None:
         """BM25 (Lucene's variant, English stemming and stop words)."""
         self.ranked("bm25", lambda: rank_bm25(self.task))
@@ -72,16 +79,9 @@ class Bench:
         encoder = Encoder.open(bundle)
         self.embedder(system, BySide(encoder, teacher) if teacher else encoder, bundle.size_bytes)
         hybrid = f"{system}_hybrid"
-        _link(bundle.path, self.place(system))
+        self.link(system, bundle.path)
         index = self.place(hybrid)
         shutil.rmtree(index, ignore_errors=True)
         fusion = bundle.manifest.fusion or NEUTRAL
         self.ranked(hybrid, lambda: rank_hybrid(bundle, self.task, fusion, index, self.stages, teacher=teacher))
         self.state.keep("mb", hybrid, bundle.size_bytes / 1e6, group=self.name)
-
-
-def _link(target: Path, link: Path) -> None:
-    """Let `link` be another name of a folder."""
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(target.absolute(), target_is_directory=True)

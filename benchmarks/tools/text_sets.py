@@ -90,7 +90,7 @@ def read_tldr(folder: Path, work: Path) -> Labelled:
 
     def task(split: str) -> RetrievalTask:
         asked = _asked(pages, split)
-        return RetrievalTask(list(asked), documents, [{place: 1.0 for place in places} for places in asked.values()])
+        return RetrievalTask(list(asked), documents, [dict.fromkeys(places, 1.0) for places in asked.values()])
 
     pairs = work / "pairs.jsonl"
     with pairs.open("w", encoding="utf-8") as file:

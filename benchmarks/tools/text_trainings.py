@@ -18,12 +18,16 @@ from nearfar.progress import Stages
 from nearfar.recipe import load_recipe
 from nearfar.recipe.compress import Compress
 from nearfar.road import Run
+from tools import minilm
 from tools.text_teacher import RememberingTeacher
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
+MIDDLE = Compress.model_validate({"limit": 1.0, "steps": [{"kind": "weights", "format": "int4"}]})
+"""How the query encoder is made of its run, and"""
+
 SMALL = Compress.model_validate({"limit": 1.0, "steps": [{"kind": "weights", "format": "codebook"}]})
-"""How the small query encoder is made of the same run. Its size is asked for, so no step is left out for what it costs."""
+"""how the small one is. Their sizes are asked for, so no step is left out for what it costs."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,10 @@ class Student:
 _NEVER = "train.validate_every=1000000"
 
 STATIC = Student(RECIPES / "query-encoder.yaml", ("data.split.test=0.0",), ("train.epochs=2", _NEVER))
+_FROM_TEACHER = f"encoder.model={json.dumps(str(minilm.model_folder()))}"
 TRANSFORMER = Student(
     RECIPES / "small-transformer.yaml",
-    ("data.split.test=0.0",),
+    ("data.split.test=0.0", _FROM_TEACHER, "train.max_steps=350", "train.precision=bf16-mixed"),
     ("train.max_steps=4", "train.batch_size=8", "frontend.max_document_tokens=32", _NEVER),
 )
 NO_TEACHER = Student(
@@ -65,7 +70,7 @@ LABELLED = Student(RECIPES / "tldr.yaml", NO_TEACHER.overrides, NO_TEACHER.quick
 
 _SENTENCES = ("data.split.test=0.0", "method.corpus=0.0", "method.embedding=1.0", "method.similarity=1.0")
 STS_STATIC = Student(STATIC.recipe, _SENTENCES, STATIC.quick)
-STS_TRANSFORMER = Student(TRANSFORMER.recipe, ("data.split.test=0.0",), TRANSFORMER.quick)
+STS_TRANSFORMER = Student(TRANSFORMER.recipe, (*_SENTENCES, *TRANSFORMER.overrides), TRANSFORMER.quick)
 """Similarity of sentences: trained on sentences without their scores, as documents are."""
 
 
@@ -81,7 +86,7 @@ class Trained:
 
     Attributes:
         run: it.
-        seconds: that training took, the teacher's part not counted; None where it was there already, or went on.
+        seconds: that preparing and training took, but for what the teacher remembers; None where it was there already, or went on.
     """
 
     run: Run

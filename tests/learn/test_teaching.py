@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -85,6 +86,20 @@ def test_the_teacher_is_asked_once(data: Path, teacher: Bundle, tmp_path: Path) 
         assert len(other_data.corpus.span_documents) == len(first.vectors)
 
 
+def test_what_another_teacher_has_left_unfinished_is_not_gone_on_with(
+    data: Path, teacher: Bundle, tmp_path: Path
+) -> None:
+    stranger = write_teacher(tmp_path / "stranger", texts_of(data), seed=5)
+    taught = tmp_path / "run" / "data" / "taught"
+    first = prepared(taught_recipe(data, stranger.path), tmp_path / "run")
+    (taught / "teacher.json").unlink()  # killed just before the end, and the model at that path was replaced
+    found = taught_by(prepared(taught_recipe(data, teacher.path), tmp_path / "run"))
+    expected = taught_by(prepared(taught_recipe(data, teacher.path), tmp_path / "whole"))
+    assert not np.array_equal(taught_by(first).vectors, expected.vectors)
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    np.testing.assert_array_equal(found.start, expected.start)
+
+
 def test_without_a_teacher_to_ask_it_is_said_how_to_have_one(data: Path, teacher: Bundle, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     recipe = taught_recipe(data, teacher.path, "frontend={tokenizer: {kind: train, vocab_size: 600}}")
@@ -95,9 +110,10 @@ def test_without_a_teacher_to_ask_it_is_said_how_to_have_one(data: Path, teacher
 
 
 def test_the_start_is_near_the_teacher_before_the_first_step(data: Path, teacher: Bundle, tmp_path: Path) -> None:
-    """Also for a document that is held out of the fit nowhere, and for one that nobody has seen."""
+    """Also for texts that nobody has seen: halves of two documents."""
     run = train_run(taught_recipe(data, teacher.path, "train.epochs=1"), tmp_path / "run", teacher=opens(teacher.path))
-    texts = texts_of(data)[:40] + texts_of(write_notes(tmp_path / "other.jsonl", 20, seed=0))[:20]
+    known = [text.split() for text in texts_of(data)]
+    texts = texts_of(data)[:40] + [" ".join(one[:7] + other[7:]) for one, other in itertools.pairwise(known)]
     mine, theirs = run.untrained().embed(texts), Encoder.open(teacher).embed(texts)
     start = np.einsum("nd,nd->n", mine, theirs)
     assert start.mean() > 0.9
@@ -110,8 +126,10 @@ def test_the_vocabulary_is_that_of_the_teacher_cut_down_to_the_data(tmp_path: Pa
     data = write_notes(tmp_path / "few.jsonl", 30)
     many = texts_of(write_notes(tmp_path / "many.jsonl", 200, seed=5)) + texts_of(data)
     teacher = write_teacher(tmp_path / "teacher", many)
-    found = prepared(taught_recipe(data, teacher.path), tmp_path / "cut").frontend
-    whole = prepared(taught_recipe(data, teacher.path, "frontend.tokenizer.pieces=all"), tmp_path / "all").frontend
+    none_held_out = "data.split={validation: 0, test: 0}"
+    found = prepared(taught_recipe(data, teacher.path, none_held_out), tmp_path / "cut").frontend
+    every = "frontend.tokenizer.pieces=all"
+    whole = prepared(taught_recipe(data, teacher.path, none_held_out, every), tmp_path / "all").frontend
     assert whole.pieces == Encoder.open(teacher).frontend.pieces  # type: ignore[attr-defined]
     assert set(found.pieces) < set(whole.pieces)
     for text in texts_of(data):
@@ -209,7 +227,8 @@ def test_a_narrower_student_learns_the_axes_that_say_most(data: Path, teacher: B
     recipe = taught_recipe(data, teacher.path, SYMMETRIC, "encoder.dim=8")
     run = train_run(recipe, tmp_path / "run", teacher=opens(teacher.path))
     taught = taught_by(run.prepared)  # type: ignore[union-attr]
-    assert taught.axes is not None and taught.start is not None
+    assert taught.axes is not None
+    assert taught.start is not None
     assert (taught.axes.shape, taught.start.shape[1]) == ((DIM, 8), 8)
     np.testing.assert_allclose(taught.axes.T @ taught.axes, np.eye(8), atol=1e-5)
     texts = texts_of(data)
@@ -302,7 +321,7 @@ def test_a_run_killed_while_the_teacher_works_or_while_it_learns_ends_with_the_s
 ) -> None:
     data = write_notes(tmp_path / "notes.jsonl", 700)
     teacher = write_teacher(tmp_path / "teacher", texts_of(data)).path
-    schedule = ("train.checkpoint_every=3", "train.validate_every=4", "train.epochs=20", "method.candidates=100")
+    schedule = ("train.checkpoint_every=3", "train.validate_every=4", "train.epochs=8", "method.candidates=100")
     broken, taught = tmp_path / "broken", tmp_path / "broken" / "data" / "taught"
     speed = "fast" if moment == "training" else "slow"
     here = str(Path(__file__).parent)
@@ -343,7 +362,7 @@ def test_progress_says_what_the_teacher_does(data: Path, teacher: Bundle, tmp_pa
 
     (tmp_path / "data").mkdir()
     PreparedPairs.prepare(
-        taught_recipe(data, teacher.path, STUDENT + "", "encoder.start=teacher"), tmp_path, stages, opens(teacher.path)
+        taught_recipe(data, teacher.path, STUDENT, "encoder.start=teacher"), tmp_path, stages, opens(teacher.path)
     )
     for name in ("the teacher embeds the documents", "the teacher embeds the vocabulary"):
         assert sum(told[name]) == totals[name]

@@ -50,7 +50,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "dim:",
             "layers:",
-            "r.yaml:9: encoder.layers: unknown key; it belongs to kind transformer or vit, not 'static' (known",
+            "r.yaml:9: encoder.layers: unknown key; it belongs to kind transformer or hf or vit, not 'static' (known",
         ),
         ("min_tokens:", "min-tokens:", 'r.yaml:6: data.pairings.0.min-tokens: unknown key; did you mean "min_tokens"?'),
         ("min_tokens:", "min_words:", "r.yaml:6: data.pairings.0.min_words: unknown key; it belongs to kind lead_body"),

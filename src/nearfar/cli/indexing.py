@@ -50,7 +50,7 @@ class Indexing:
 
     def once(self, *, rebuild: bool = False, encrypt: str | None = None) -> None:
         """Index, and say what was done."""
-        from nearfar.cli.console import out, progress_lines, show_skipped
+        from nearfar.cli.console import notes, out, progress_lines, show_skipped
         from nearfar.edge import Encoder, SearchIndex
         from nearfar.edge.folder import known_stamps
         from nearfar.edge.keys import key_if_any
@@ -89,6 +89,12 @@ class Indexing:
         report = built.report
         assert report is not None
         show_skipped(documents.report.skipped, [*documents.report.examples, *report.examples])
+        if report.untaught:
+            notes.print(
+                f"note: {report.untaught:,} passages went through the bundle's own encoder; its teacher embeds documents better "
+                "where it is at hand (--teacher)",
+                soft_wrap=True,
+            )
         passed_over = documents.report.skipped_total + report.skipped
         parts = f" in {passages:,} passages" if passages != size else ""
         out.print(

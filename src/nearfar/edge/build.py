@@ -37,6 +37,7 @@ class BuildReport:
         skipped: documents that cannot be indexed.
         examples: the first few of those, with the reason.
         passages: that were embedded.
+        untaught: how many of those went through the bundle, though it has a teacher to embed documents.
         derived: kinds of the derived files that were made again.
     """
 
@@ -47,6 +48,7 @@ class BuildReport:
     skipped: int = 0
     examples: list[str] = field(default_factory=list)
     passages: int = 0
+    untaught: int = 0
     derived: list[str] = field(default_factory=list)
 
     def skip(self, document: Document, reason: str) -> None:

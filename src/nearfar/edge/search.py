@@ -181,6 +181,8 @@ class SearchIndex:
                 writer, teacher or encoder, documents, cutting=cutting, threads=threads, progress=progress
             )
             key = writer.key
+        if bundle.manifest.teacher is not None and teacher is None:
+            report.untaught = report.passages
         index = cls.open(path, ask=key)
         index.report = report
         return index

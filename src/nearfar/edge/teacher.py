@@ -52,7 +52,8 @@ def check_teacher(bundle: Bundle, teacher: Embedder, dim: int) -> None:
     if isinstance(teacher, Encoder) and teacher.bundle.digest != wanted.digest:
         raise BundleError(
             f"{bundle.path}: was trained for the vectors of {wanted.name} ({wanted.digest[:16]}), not for those of "
-            f"{teacher.bundle.path} ({teacher.bundle.digest[:16]}): give that teacher; it lies in the run as teacher/"
+            f"{teacher.bundle.path} ({teacher.bundle.digest[:16]}): give that teacher: the bundle that the recipe names, or "
+            "teacher/ in the run where it was imported"
         )
     if teacher.dim != dim:
         raise BundleError(f"{bundle.path}: the teacher gives {teacher.dim} dimensions, so the index cannot keep {dim}")

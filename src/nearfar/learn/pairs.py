@@ -87,6 +87,10 @@ class PreparedPairs:
             RunError: where the teacher does not fit.
         """
         data = directory / "data"
+        if recipe.teacher is not None and teacher is None and not is_taught(data / "taught"):
+            raise RunError(
+                f"{directory}: the teacher has not been asked, and there is none to ask: train the recipe by road.train"
+            )
         if (data / "corpus.json").is_file():
             corpus = PairCorpus.open(data)
         else:
@@ -240,10 +244,7 @@ def _taught(
 ) -> Taught:
     if is_taught(folder):
         return Taught.open(folder)
-    if teacher is None:
-        raise RunError(
-            f"{folder}: the teacher has not been asked, and there is none to ask: train the recipe by road.train"
-        )
+    assert teacher is not None
     _, encoder, settings = recipe.of_text
     assert isinstance(settings, Distil)
     return teach(
@@ -273,9 +274,10 @@ def _frontend(
     settings = folder / "settings.json"
     if not settings.is_file():
         folder.mkdir(exist_ok=True)
-        tick = stages("learning the vocabulary")
 
         def counted() -> Iterator[str]:
+            # Begun with the first text: a teacher may have to be imported before.
+            tick = stages("learning the vocabulary")
             for text in corpus.training_texts():
                 tick(1)
                 yield text

@@ -139,6 +139,7 @@ def teach(
     """
     check_dimensions(teacher.dim, dim, asymmetric=asymmetric)
     folder.mkdir(exist_ok=True)
+    _forget_another(folder, teacher.bundle.digest)
     texts, tick = corpus.texts, stages("the teacher embeds the documents", len(corpus.document_texts))
 
     def embedded(rows: slice) -> Floats:
@@ -188,6 +189,16 @@ def _spoken(piece: str) -> str:
     for mark in _MARKS:
         piece = piece.removeprefix(mark)
     return piece
+
+
+def _forget_another(folder: Path, digest: str) -> None:
+    """Remove the vectors that an attempt with another teacher has left: those of two cannot be compared."""
+    asked = folder / "asked"
+    if asked.is_file() and asked.read_text("utf-8") == digest:
+        return
+    for left in (*folder.glob("*.f16"), *folder.glob("*.f16.part")):
+        left.unlink()
+    write_whole(asked, digest)
 
 
 def _some(vectors: Halves, documents: Ints) -> Floats:

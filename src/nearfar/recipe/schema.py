@@ -16,7 +16,13 @@ from nearfar.recipe.methods import ImageMethodSettings
 from nearfar.recipe.negatives import Negatives
 from nearfar.recipe.pair_method import DualEncoder
 from nearfar.recipe.settings import Settings
-from nearfar.recipe.text import HuggingFaceEncoder, StaticEncoder, TextEncoderSettings, TextFrontendSettings
+from nearfar.recipe.text import (
+    HuggingFaceEncoder,
+    StaticEncoder,
+    TextEncoderSettings,
+    TextFrontendSettings,
+    TransformerEncoder,
+)
 from nearfar.recipe.training import Evaluation, Export, Training
 from nearfar.recipe.views import Views
 
@@ -223,6 +229,10 @@ class Recipe(Settings):
                 raise ValueError(
                     f"{what} needs a teacher: set teacher.model to a bundle, a model directory or a hub name"
                 )
+        if frontend.tokenizer.kind == "teacher" and isinstance(encoder, TransformerEncoder) and encoder.pooling == "cls":
+            raise ValueError(
+                "encoder.pooling is cls, but frontend.tokenizer 'teacher' puts no [CLS] before a text: set pooling to mean"
+            )
         if not isinstance(method, Distil):
             if self.teacher is not None:
                 raise ValueError(

@@ -17,6 +17,7 @@ from torch import Tensor
 from nearfar.learn.data.batches import PairBatch
 from nearfar.learn.encoders import TextEncoder
 from nearfar.learn.losses import Match, Negatives, info_nce
+from nearfar.learn.losses.operands import at_least_float32
 from nearfar.learn.losses.similarities import similarity_divergence
 from nearfar.learn.methods.dual_encoder import DualEncoder, Embedded
 from nearfar.learn.teacher_memory import TeacherMemory
@@ -102,7 +103,8 @@ class Distil(DualEncoder):
 
     def _embedding(self, embedded: Embedded) -> Tensor:
         """One minus the cosine with the teacher's vector."""
-        return (1 - F.cosine_similarity(embedded.documents.float(), self._targets(embedded))).mean()
+        documents, targets = at_least_float32(embedded.documents, self._targets(embedded))
+        return (1 - F.cosine_similarity(documents, targets)).mean()
 
     def _similarity(self, embedded: Embedded) -> Tensor:
         """Rows of the similarity matrix as the teacher has them."""
