@@ -76,4 +76,8 @@ def import_encoder(
         markup=False,
         soft_wrap=True,
     )
-    out.print(f"or:     teacher: {bundle.path}   in a recipe, for a smaller encoder", markup=False, soft_wrap=True)
+    out.print(
+        f"or:     nearfar train recipes/query-encoder.yaml --set teacher.model={bundle.path}   for a smaller encoder",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -70,6 +70,7 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
     """Print the figures of a bundle, what made it small, and where it is."""
     from nearfar.cli.compression_table import show_steps
     from nearfar.cli.console import figures_table, out
+    from nearfar.road.teacher import teacher_folder
 
     if bundle.manifest.compression:
         show_steps(bundle.manifest)
@@ -79,7 +80,7 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
     size = f"{bundle.size_bytes / 1e6:.2f} MB, {bundle.manifest.dim} dimensions"
     lines = [f"\nbundle  {bundle.path}  ({size})", f"run     {run}"]
     if bundle.manifest.teacher is not None:
-        lines.append(f"\nnext:   nearfar index {bundle.path} FOLDER --teacher {run / 'teacher'} -o my.index")
+        lines.append(f"\nnext:   nearfar index {bundle.path} FOLDER --teacher {teacher_folder(run)} -o my.index")
     elif bundle.manifest.frontend.kind == "text":
         lines.append(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index")
     elif not bundle.manifest.classes:

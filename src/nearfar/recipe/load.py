@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from nearfar.errors import RecipeError
+from nearfar.recipe.distil import Teacher
 from nearfar.recipe.located import KeyPath, Located, show_name, show_value
 from nearfar.recipe.messages import explain, nearest
 from nearfar.recipe.overrides import apply_override
@@ -99,11 +100,11 @@ class _Rebase:
     def settings(self, block: _Block, at: KeyPath) -> _Block:
         """`block`, which stands at `at`, with the paths in it and below it made absolute."""
         changed = {key: self._value(value, (*at, key)) for key, value in block}
-        if isinstance(block, HuggingFaceEncoder):
-            # A hub name (`owner/name`) looks like a relative path; it is one only where such a folder exists.
-            folder = self._path(Path(block.model), (*at, "model"))
-            if _is_folder(folder):
-                changed["model"] = str(folder)
+        if isinstance(block, HuggingFaceEncoder | Teacher):
+            # A hub name (`owner/name`) looks like a relative path; it is one only where such a folder (or graph) exists.
+            there = self._path(Path(block.model), (*at, "model"))
+            if _exists(there):
+                changed["model"] = str(there)
         return block.model_copy(
             update={key: value for key, value in changed.items() if value is not getattr(block, key)}
         )
@@ -126,9 +127,9 @@ class _Rebase:
         return base / path
 
 
-def _is_folder(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     try:
-        return path.is_dir()
+        return path.exists()
     except OSError:  # a name too long for a path
         return False
 

@@ -41,6 +41,8 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
         "positives of queries that share a text with it",
     ]
     if isinstance(method, Distil):
+        if not method.pairs:
+            ignored = ["other positives of the query"]
         ignored.append(f"nearly the same as its positive (cosine for the teacher from {method.same:g})")
     if negatives.margin is not None:
         ignored.append(f"more similar to the query than its positive by more than {negatives.margin:g} (cosine)")

@@ -229,7 +229,11 @@ class Recipe(Settings):
                 raise ValueError(
                     f"{what} needs a teacher: set teacher.model to a bundle, a model directory or a hub name"
                 )
-        if frontend.tokenizer.kind == "teacher" and isinstance(encoder, TransformerEncoder) and encoder.pooling == "cls":
+        if (
+            frontend.tokenizer.kind == "teacher"
+            and isinstance(encoder, TransformerEncoder)
+            and encoder.pooling == "cls"
+        ):
             raise ValueError(
                 "encoder.pooling is cls, but frontend.tokenizer 'teacher' puts no [CLS] before a text: set pooling to mean"
             )

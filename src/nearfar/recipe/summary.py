@@ -34,7 +34,7 @@ def summarise(recipe: Recipe) -> list[tuple[str, str]]:
     return [
         ("recipe", recipe.name + (f": {recipe.description.strip()}" if recipe.description else "")),
         ("data", _source(recipe.data)),
-        ("positives", "; ".join(_pairing(pairing) for pairing in recipe.data.pairings)),
+        ("positives", "; ".join(_pairing(pairing, rest=_rest(recipe)) for pairing in recipe.data.pairings)),
         ("held out", _split(recipe.data)),
         *middle,
         ("training", _training(recipe)),
@@ -115,12 +115,18 @@ def _if_missing(path: Path) -> str:
         return " (cannot be read)"
 
 
-def _pairing(pairing: object) -> str:
+def _rest(recipe: Recipe) -> str:
+    """What a span must find: the rest of its document, or for a teacher's vectors the whole of it."""
+    taught = recipe.modality == "text" and isinstance(method := recipe.of_text.method, Distil) and not method.pairs
+    return "their documents" if taught else "the rest"
+
+
+def _pairing(pairing: object, *, rest: str) -> str:
     if isinstance(pairing, ColumnsPairing):
         negative = f", negatives in {pairing.negative}" if pairing.negative else ""
         return f"columns {pairing.query} and {pairing.positive}{negative}"
     if isinstance(pairing, SpansPairing):
-        return f"spans of {pairing.min_tokens} to {pairing.max_tokens} tokens and the rest"
+        return f"spans of {pairing.min_tokens} to {pairing.max_tokens} tokens and {rest}"
     kind = str(getattr(pairing, "kind", "")).replace("_", " ")
     return "two views of a picture" if kind == "views" else kind
 

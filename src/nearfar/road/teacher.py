@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from nearfar.recipe import Recipe
 
 
+_FOLDER = "teacher"
+"""Of a run, with the teacher that was imported for it."""
+
+
 def open_teacher(
     source: str,
     folder: str | Path,
@@ -55,6 +59,15 @@ def open_teacher(
     return Encoder.open(_imported(source, Path(folder), revision, max_tokens, stages), threads=threads)
 
 
+def teacher_folder(directory: Path) -> Path:
+    """Where the teacher of a finished run lies: in the run, if it was imported, or where the recipe says."""
+    from nearfar.recipe import load_recipe
+
+    imported = directory / _FOLDER
+    settings = load_recipe(directory / "recipe.yaml").teacher
+    return imported if settings is None or imported.is_dir() else Path(settings.model)
+
+
 def teacher_of(recipe: Recipe, directory: Path, stages: Stages = silent) -> Encoder:
     """Open the teacher of a recipe; an imported one is kept in the run directory.
 
@@ -65,7 +78,7 @@ def teacher_of(recipe: Recipe, directory: Path, stages: Stages = silent) -> Enco
     assert settings is not None
     return open_teacher(
         settings.model,
-        directory / "teacher",
+        directory / _FOLDER,
         revision=settings.revision,
         max_tokens=settings.max_tokens,
         threads=os.cpu_count() or 1,
