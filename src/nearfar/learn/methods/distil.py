@@ -47,23 +47,12 @@ class Distil(DualEncoder):
         super().__init__(tower, tower, settings, rules)
         self.settings, self.memory = settings, memory
 
-    def embed(self, batch: PairBatch) -> Embedded:
-        """Step one. Where only queries are learned, documents are the teacher's, and go through no encoder."""
+    def documents(self, batch: PairBatch) -> Tensor:
+        """As of a dual encoder; where only queries are learned they are the teacher's, and go through no encoder."""
         if not self.settings.asymmetric:
-            return super().embed(batch)
+            return super().documents(batch)
         assert self.memory is not None
-        n = len(batch.query_ids)
-        documents, negatives = self.memory.projected(batch.document_ids).tensor_split([n])
-        return Embedded(
-            self.query_tower(batch.queries),
-            documents,
-            negatives,
-            batch.query_ids,
-            batch.document_ids[:n],
-            batch.document_ids[n:],
-            batch.positive_ids,
-            batch.rows,
-        )
+        return self.memory.projected(batch.document_ids)
 
     def loss(self, embedded: Embedded, further: Sequence[Negatives] = ()) -> Tensor:
         """Step two: the sum of the terms, each with its weight."""

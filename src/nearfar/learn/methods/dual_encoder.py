@@ -81,7 +81,7 @@ class DualEncoder(nn.Module):
     def embed(self, batch: PairBatch) -> Embedded:
         """Step one: everything that goes through an encoder."""
         n = len(batch.query_ids)
-        documents, negatives = self.document_tower(_joined(batch.documents, batch.negatives)).tensor_split([n])
+        documents, negatives = self.documents(batch).tensor_split([n])
         return Embedded(
             self.query_tower(batch.queries),
             documents,
@@ -92,6 +92,11 @@ class DualEncoder(nn.Module):
             batch.positive_ids,
             batch.rows,
         )
+
+    def documents(self, batch: PairBatch) -> Tensor:
+        """The vectors (n + m, d) of the documents of a batch and of its explicit negatives."""
+        vectors: Tensor = self.document_tower(_joined(batch.documents, batch.negatives))
+        return vectors
 
     def loss(self, embedded: Embedded, further: Sequence[Negatives] = ()) -> Tensor:
         """Step two: InfoNCE in both directions, averaged over the Matryoshka prefixes.
