@@ -149,8 +149,7 @@ def labelled(place: Place) -> None:
     if place.name != "tldr":
         return
     data = read_tldr(place.data, place.folder)
-    source = {"kind": "jsonl", "path": str(data.pairs.absolute())}
-    override = f"data.source={json.dumps(source)}"
+    override = of_table(data.pairs, {"text": "positive"})
     found = trained(text_trainings.LABELLED, override, place.folder / "labelled-run", place.stages, quick=place.quick)
     bundle = exported(found.run, place.stages)
     index = place.folder / "labelled-index"
