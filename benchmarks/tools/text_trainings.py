@@ -23,7 +23,7 @@ from tools.text_teacher import RememberingTeacher
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
-MIDDLE = Compress.model_validate({"limit": 1.0, "steps": [{"kind": "weights", "format": "int4"}]})
+MIDDLE = Compress.model_validate({"limit": 1.0, "steps": [{"kind": "rank", "rank": 320}, {"kind": "weights"}]})
 """How the query encoder is made of its run, and"""
 
 SMALL = Compress.model_validate({"limit": 1.0, "steps": [{"kind": "weights", "format": "codebook"}]})
@@ -51,7 +51,7 @@ STATIC = Student(RECIPES / "query-encoder.yaml", ("data.split.test=0.0",), ("tra
 _FROM_TEACHER = f"encoder.model={json.dumps(str(minilm.model_folder()))}"
 TRANSFORMER = Student(
     RECIPES / "small-transformer.yaml",
-    ("data.split.test=0.0", _FROM_TEACHER, "train.max_steps=350", "train.precision=bf16-mixed"),
+    ("data.split.test=0.0", _FROM_TEACHER, "train.max_steps=250", "train.precision=bf16-mixed"),
     ("train.max_steps=4", "train.batch_size=8", "frontend.max_document_tokens=32", _NEVER),
 )
 NO_TEACHER = Student(

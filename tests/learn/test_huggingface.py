@@ -64,7 +64,7 @@ def test_int8_stays_close_to_float(tmp_path: Path) -> None:
     method, frontend = made_model(ENCODER)
     bundle = ship(method, frontend, tmp_path / "bundle", quantise="int8")
     assert bundle.size_bytes < 30e6  # of 91 MB
-    assert agreement(method, frontend, bundle) > 0.97
+    assert agreement(method, frontend, bundle) > 0.96
 
 
 def test_a_projection_comes_after_pooling() -> None:
