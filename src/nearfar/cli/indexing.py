@@ -90,9 +90,10 @@ class Indexing:
         assert report is not None
         show_skipped(documents.report.skipped, [*documents.report.examples, *report.examples])
         if report.untaught:
+            passages_were = "passage was" if report.untaught == 1 else "passages were"
             notes.print(
-                f"note: {report.untaught:,} passages went through the bundle's own encoder; its teacher embeds documents better "
-                "where it is at hand (--teacher)",
+                f"note: {report.untaught:,} {passages_were} embedded by the bundle itself; its teacher does it better, where it is "
+                "at hand (--teacher)",
                 soft_wrap=True,
             )
         passed_over = documents.report.skipped_total + report.skipped
