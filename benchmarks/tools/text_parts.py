@@ -135,7 +135,8 @@ def transformer(place: Place) -> None:
     if not student.recipe.is_file():
         place.stages(f"there is no {student.recipe.name}: passed over")
         return
-    place.bench.bundle("transformer", exported(place.trained(student, "transformer").run, place.stages))
+    run = place.trained(student, "transformer").run
+    place.bench.bundle("transformer", exported(run, place.stages, text_trainings.INT8))
 
 
 def no_teacher(place: Place) -> None:
@@ -219,6 +220,7 @@ def measure_sts(data: Path, model: Path, work: Path, state: State, stages: Stage
             run = trained(
                 student, of_table(table, {}), folder / f"{name}-run", stages, teacher=teacher, quick=quick
             ).run
-            found[name] = spearman_on_dev(data, Encoder.open(exported(run, stages)), limit=limit)
+            steps = text_trainings.SMALL if name == "static" else text_trainings.INT8
+            found[name] = spearman_on_dev(data, Encoder.open(exported(run, stages, steps)), limit=limit)
     for name, interval in found.items():
         state.keep("sts", name, np.array([interval.value, interval.low, interval.high]))

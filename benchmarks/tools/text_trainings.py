@@ -27,7 +27,10 @@ MIDDLE = Compress.model_validate({"limit": 1.0, "steps": [{"kind": "rank", "rank
 """How the query encoder is made of its run, and"""
 
 SMALL = Compress.model_validate({"limit": 1.0, "steps": [{"kind": "weights", "format": "codebook"}]})
-"""how the small one is. Their sizes are asked for, so no step is left out for what it costs."""
+"""how the small one is."""
+
+INT8 = Compress.model_validate({"limit": 1.0, "steps": [{"kind": "weights"}]})
+"""How the transformer is made. Sizes are asked for here, so no step is left out for what it costs."""
 
 
 @dataclass(frozen=True)
