@@ -4,7 +4,8 @@ Sets: tldr (the query is what a page says that its command does, the documents a
 out), Cranfield and Vaswani. Nothing but the documents' own text is trained on; queries and judgements are read for the
 measurement alone. On tldr, queries of split `test` are measured, but for the few that are also the description of a training
 page; those of split `valid` were for development. The recipe's numbers were chosen on those and on Cranfield's queries, so that
-Cranfield's figures are of development. Vaswani is the confirming set: nothing was tuned on it.
+Cranfield's figures are of development. Vaswani is the confirming set: nothing was tuned on it. After its first measurement the
+number format of query_static was changed from int4 to the one here, chosen on the other two (0.423 before, 0.426 since).
 
 Systems, each alone and as hybrid search on the device:
   bm25          Lucene's variant with English stemming and stop words; timed as keyword search of the device
