@@ -15,7 +15,6 @@ from nearfar.learn.losses import Match, info_nce
 from nearfar.learn.losses import logsumexp as operation
 from nearfar.learn.losses.tiles import EMPTY, Exclusion, Tiles
 
-os.environ["TRITON_INTERPRET"] = "1"  # before the kernels are defined
 triton = pytest.importorskip("triton")
 from nearfar.learn.losses.triton_tiles import TritonTiles  # noqa: E402
 
