@@ -17,7 +17,6 @@ from tiny_image_bundle import write_tiny_image_bundle
 from tiny_reranker import write_tiny_reranker
 
 from nearfar.bundle import Bundle
-from nearfar.cli import main
 
 pytestmark = pytest.mark.recipe
 
@@ -35,19 +34,6 @@ method: {kind: distil}
 train: {epochs: 2, batch_size: 16, early_stop: null, accelerator: cpu}
 evaluate: {bootstrap: 20}
 """
-
-
-@pytest.fixture
-def nearfar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nearfar", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture(scope="module")
