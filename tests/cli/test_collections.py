@@ -11,10 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 
-import nearfar.cli
-from nearfar.cli import classify, cluster, dedupe, main
 from nearfar.edge import SearchIndex
 from nearfar.sources import open_documents
 
@@ -25,27 +22,6 @@ from tiny_image_bundle import write_tiny_image_bundle
 
 Command = Callable[..., tuple[int, str, str]]
 TOPICS = {name: WORDS[30 * n : 30 * n + 30] for n, name in enumerate(("bread", "taps", "trains"))}
-
-
-@pytest.fixture
-def nearfar_(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    names = {command.callback for command in nearfar.cli.app.registered_commands}
-    if dedupe.dedupe not in names:  # until they are registered
-        app = typer.Typer(pretty_exceptions_enable=False)
-        app.command()(dedupe.dedupe)
-        app.command()(cluster.cluster)
-        app.add_typer(classify.app, name="classify")
-        monkeypatch.setattr(nearfar.cli, "app", app)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nearfar", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        assert "Traceback" not in printed.err
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run
 
 
 def rows(count: int, seed: int = 0) -> list[dict[str, str]]:
@@ -83,10 +59,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_table(tmp_path_factory.mktemp("table") / "texts.jsonl", made)
 
 
-def test_dedupe_finds_the_copy_and_the_altered_one(
-    nearfar_: Command, bundle: Path, table: Path, tmp_path: Path
-) -> None:
-    code, out, _ = nearfar_("dedupe", bundle, table, "--id", "key", "-o", tmp_path / "groups.csv")
+def test_dedupe_finds_the_copy_and_the_altered_one(nearfar: Command, bundle: Path, table: Path, tmp_path: Path) -> None:
+    code, out, _ = nearfar("dedupe", bundle, table, "--id", "key", "-o", tmp_path / "groups.csv")
     assert code == 0
     assert "62 items: 2 could go (1 exact copies, 1 nearly the same), 60 stay" in out
     assert "nearly the same: a cosine of at least 0." in out
@@ -102,9 +76,9 @@ def test_dedupe_finds_the_copy_and_the_altered_one(
 
 
 def test_dedupe_as_json_by_a_given_threshold_and_keeping_the_longest(
-    nearfar_: Command, bundle: Path, table: Path
+    nearfar: Command, bundle: Path, table: Path
 ) -> None:
-    code, out, _ = nearfar_(
+    code, out, _ = nearfar(
         "dedupe", bundle, table, "--id", "key", "--threshold", 0.99999, "--keep", "longest", "--json"
     )
     found = json.loads(out)
@@ -114,32 +88,32 @@ def test_dedupe_as_json_by_a_given_threshold_and_keeping_the_longest(
     assert found["threshold"]["overlap"] == 0
 
 
-def test_an_index_gives_what_its_source_gives(nearfar_: Command, bundle: Path, table: Path, tmp_path: Path) -> None:
+def test_an_index_gives_what_its_source_gives(nearfar: Command, bundle: Path, table: Path, tmp_path: Path) -> None:
     source = open_documents(table, id="key", whole=True)
     with SearchIndex.build(bundle, source.documents(), tmp_path / "index"):
         pass
-    _, out, _ = nearfar_("dedupe", tmp_path / "index", "--json")
+    _, out, _ = nearfar("dedupe", tmp_path / "index", "--json")
     found = json.loads(out)
     pairs = {(group["kept"]["id"], one["id"]) for group in found["groups"] for one in group["duplicates"]}
     assert pairs == {("bread-1", "copy"), ("taps-2", "altered")}
-    _, out, _ = nearfar_("cluster", tmp_path / "index", "-k", 3, "--json")
+    _, out, _ = nearfar("cluster", tmp_path / "index", "-k", 3, "--json")
     assert sorted(one["size"] for one in json.loads(out)["clusters"]) == [20, 21, 21]
-    code, _, err = nearfar_("dedupe", tmp_path / "index", table)
+    code, _, err = nearfar("dedupe", tmp_path / "index", table)
     assert (code, "is an index, which has its own items" in err) == (2, True)
     # A bundle that was made from the encoder of the index classifies its documents.
-    assert nearfar_("classify", "fit", bundle, table, "-o", tmp_path / "headed")[0] == 0
-    _, out, _ = nearfar_("classify", "run", tmp_path / "headed", tmp_path / "index", "--abstain", 0, "--json")
+    assert nearfar("classify", "fit", bundle, table, "-o", tmp_path / "headed")[0] == 0
+    _, out, _ = nearfar("classify", "run", tmp_path / "headed", tmp_path / "index", "--abstain", 0, "--json")
     labelled = json.loads(out)
     assert len(labelled) == 62
     assert np.mean([row["id"].startswith(row["label"]) for row in labelled[:60]]) > 0.95
     other = write_tiny_bundle(tmp_path / "other", dim=64, seed=1)
-    assert nearfar_("classify", "fit", other.path, table, "-o", tmp_path / "other-headed")[0] == 0
-    code, _, err = nearfar_("classify", "run", tmp_path / "other-headed", tmp_path / "index")
+    assert nearfar("classify", "fit", other.path, table, "-o", tmp_path / "other-headed")[0] == 0
+    code, _, err = nearfar("classify", "run", tmp_path / "other-headed", tmp_path / "index")
     assert (code, "was made by another bundle" in err) == (2, True)
 
 
-def test_cluster_names_the_topics(nearfar_: Command, bundle: Path, table: Path, tmp_path: Path) -> None:
-    code, out, _ = nearfar_("cluster", bundle, table, "--id", "key", "-o", tmp_path / "clusters.jsonl")
+def test_cluster_names_the_topics(nearfar: Command, bundle: Path, table: Path, tmp_path: Path) -> None:
+    code, out, _ = nearfar("cluster", bundle, table, "--id", "key", "-o", tmp_path / "clusters.jsonl")
     assert code == 0
     assert "62 items in 3 clusters" in out
     assert "held-out silhouette by number of clusters: 2: 0." in out
@@ -150,20 +124,20 @@ def test_cluster_names_the_topics(nearfar_: Command, bundle: Path, table: Path, 
         assert len({row["cluster"] for row in own}) == 1
         assert set(own[0]["terms"].split()) <= set(words)
     assert sum(row["medoid"] for row in written) == 3
-    _, out, _ = nearfar_("cluster", bundle, table, "--id", "key", "--json", "-k", 2, "--terms", 3)
+    _, out, _ = nearfar("cluster", bundle, table, "--id", "key", "--json", "-k", 2, "--terms", 3)
     found = json.loads(out)
     assert [len(one["terms"]) for one in found["clusters"]] == [3, 3]
     assert sum(len(one["items"]) for one in found["clusters"]) == found["items"] == 62
 
 
-def test_classify_learns_and_labels(nearfar_: Command, bundle: Path, tmp_path: Path) -> None:
+def test_classify_learns_and_labels(nearfar: Command, bundle: Path, tmp_path: Path) -> None:
     labelled = write_table(tmp_path / "few.jsonl", [*rows(8), {"key": "x", "text": "no label", "label": ""}])
-    code, out, err = nearfar_("classify", "fit", bundle, labelled, "-o", tmp_path / "headed")
+    code, out, err = nearfar("classify", "fit", bundle, labelled, "-o", tmp_path / "headed")
     assert code == 0
     assert "3 labels from 24 examples" in out
     assert "skipped 1: no label" in err
     fresh = write_table(tmp_path / "fresh.jsonl", rows(10, seed=1))
-    code, out, _ = nearfar_(
+    code, out, _ = nearfar(
         "classify", "run", tmp_path / "headed", fresh, "--id", "key", "--label", "label", "-o", tmp_path / "labels.csv"
     )
     assert code == 0
@@ -174,19 +148,19 @@ def test_classify_learns_and_labels(nearfar_: Command, bundle: Path, tmp_path: P
     assert len(found) == 30
     assert len(answered) > 20
     assert np.mean([row["id"].startswith(row["label"]) for row in answered]) > 0.9
-    _, out, _ = nearfar_("classify", "fit", bundle, labelled, "-o", tmp_path / "json", "--head", "prototypes", "--json")
+    _, out, _ = nearfar("classify", "fit", bundle, labelled, "-o", tmp_path / "json", "--head", "prototypes", "--json")
     assert json.loads(out)["kind"] == "prototypes"
 
 
-def test_a_folder_for_each_label(nearfar_: Command, bundle: Path, tmp_path: Path) -> None:
+def test_a_folder_for_each_label(nearfar: Command, bundle: Path, tmp_path: Path) -> None:
     for row in rows(4):
         (tmp_path / "texts" / row["label"]).mkdir(parents=True, exist_ok=True)
         (tmp_path / "texts" / row["label"] / f"{row['key']}.txt").write_text(row["text"])
-    code, out, _ = nearfar_("classify", "fit", bundle, tmp_path / "texts", "-o", tmp_path / "headed")
+    code, out, _ = nearfar("classify", "fit", bundle, tmp_path / "texts", "-o", tmp_path / "headed")
     assert (code, "3 labels from 12 examples" in out) == (0, True)
 
 
-def test_pictures(nearfar_: Command, tmp_path: Path) -> None:
+def test_pictures(nearfar: Command, tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     rng = np.random.default_rng(0)
     folder = tmp_path / "pictures"
@@ -200,22 +174,22 @@ def test_pictures(nearfar_: Command, tmp_path: Path) -> None:
     (folder / "red" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     bundle = write_tiny_image_bundle(tmp_path / "plain", dim=32).path
 
-    code, out, err = nearfar_("dedupe", bundle, folder, "--json", "--threshold", 0.99999)
+    code, out, err = nearfar("dedupe", bundle, folder, "--json", "--threshold", 0.99999)
     assert code == 0
     assert [group["kept"]["id"] for group in json.loads(out)["groups"]] == ["red/0.png"]
     assert "not a picture that can be read" in err
-    code, out, _ = nearfar_("dedupe", bundle, folder)
+    code, out, _ = nearfar("dedupe", bundle, folder)
     assert (code, "a cosine of at least 0." in out) == (0, True)
-    _, out, _ = nearfar_("cluster", bundle, folder, "-k", 3, "--json")
+    _, out, _ = nearfar("cluster", bundle, folder, "-k", 3, "--json")
     for one in json.loads(out)["clusters"]:
         assert len({id.partition("/")[0] for id in one["items"]}) == 1
         assert one["terms"] == []
-    assert nearfar_("classify", "fit", bundle, folder, "-o", tmp_path / "headed")[0] == 0
-    code, out, _ = nearfar_("classify", "run", tmp_path / "headed", folder, "--abstain", 0, "--label", "folder")
+    assert nearfar("classify", "fit", bundle, folder, "-o", tmp_path / "headed")[0] == 0
+    code, out, _ = nearfar("classify", "run", tmp_path / "headed", folder, "--abstain", 0, "--label", "folder")
     assert "of 25 items with a true label: 100.0% answered, 100.0% of the answers right" in out
     # A classifier that is part of the graph is used the same way.
     fine = write_tiny_image_bundle(tmp_path / "fine", classes=("red", "green", "blue")).path
-    code, out, err = nearfar_("classify", "run", fine, folder, "--json")
+    code, out, err = nearfar("classify", "run", fine, folder, "--json")
     found = json.loads(out)
     assert len(found) == 25
     assert all(row["id"].startswith(row["label"]) for row in found)
@@ -242,7 +216,7 @@ def test_pictures(nearfar_: Command, tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_explained(
-    nearfar_: Command,
+    nearfar: Command,
     bundle: Path,
     table: Path,
     tmp_path: Path,
@@ -252,6 +226,6 @@ def test_mistakes_are_explained(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     given = [one.format(bundle=bundle, table=table) for one in arguments]
-    code, _, err = nearfar_(*given)
+    code, _, err = nearfar(*given)
     assert code == 2
     assert message in err

@@ -30,11 +30,8 @@ Floats = npt.NDArray[np.float32]
 _FITTED_ON = 200_000  # documents that the ridge regression looks at; more say little new of single pieces
 _EXACT_UP_TO = 50_000
 _NEAREST = 16  # near-duplicates of a document that are known
-_MARKS = (
-    "##",
-    "\u2581",
-    "\u0120",
-)  # how vocabularies write that a piece goes on a word (WordPiece), or begins one (Unigram, BPE)
+# How vocabularies write that a piece goes on a word (WordPiece), or begins one (Unigram, BPE).
+_MARKS = ("##", "\u2581", "\u0120")
 
 
 class TeacherEncoder(Protocol):
@@ -153,7 +150,7 @@ def teach(
     found: dict[str, npt.NDArray[np.generic]] = {"duplicates": _duplicates(vectors, documents, same, threads)}
     axes = None
     if dim < teacher.dim:
-        axes = found["axes"] = principal_axes(_some(vectors, documents), dim)
+        axes = found["axes"] = principal_axes(np.asarray(vectors[_some(documents)], dtype=np.float32), dim)
     if starts:
         found["start"] = _start(folder, teacher, frontend, document_tokens, vectors, documents, axes, damped, stages)
     np.savez(folder / "taught.npz", **found)  # type: ignore[arg-type]  # the stub takes a name for allow_pickle
@@ -201,9 +198,9 @@ def _forget_another(folder: Path, digest: str) -> None:
     write_whole(asked, digest)
 
 
-def _some(vectors: Halves, documents: Ints) -> Floats:
-    chosen = documents[:: max(1, len(documents) // _FITTED_ON)]
-    return np.asarray(vectors[chosen], dtype=np.float32)
+def _some(documents: Ints) -> Ints:
+    """Of very many documents an even choice."""
+    return documents[:: max(1, len(documents) // _FITTED_ON)]
 
 
 def _duplicates(vectors: Halves, documents: Ints, same: float, threads: int) -> Ints:
@@ -245,7 +242,7 @@ def _start(
     write_vectors(folder / "pieces.f16", len(pieces), teacher.dim, embedded)
     prior = PRIOR_LENGTH * np.asarray(open_vectors(folder / "pieces.f16", teacher.dim), dtype=np.float32)
     stages("fitting the table")
-    chosen = documents[:: max(1, len(documents) // _FITTED_ON)]
+    chosen = _some(documents)
     tokens = [document_tokens[int(number)] for number in chosen]
     counts = np.zeros(frontend.vocab_size, np.int64)
     for ids in tokens:

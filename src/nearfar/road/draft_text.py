@@ -12,7 +12,6 @@ from nearfar.progress import Stages, silent
 from nearfar.road.compress import Workbench
 from nearfar.road.draft import Draft
 from nearfar.road.provenance import provenance_of
-from nearfar.road.teacher_documents import teacher_documents
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,13 +77,16 @@ def text_draft(trained: TrainedPairs, model: TextModel, prefixes: Sequence[int],
     return Draft(files | {model.frontend.settings.tokenizer: model.frontend.to_bytes()}, manifest)
 
 
-def text_bench(trained: TrainedPairs, prefixes: Sequence[int], stages: Stages) -> Workbench[TextModel]:
+def text_bench(
+    trained: TrainedPairs, prefixes: Sequence[int], stages: Stages, teacher: Embedder | None = None
+) -> Workbench[TextModel]:
     """How the steps of a run over pairs of texts are done, and measured: nDCG@10 of its validation queries.
 
     Args:
         trained: the run.
         prefixes: as in `text_draft`.
         stages: told of what takes long.
+        teacher: of an asymmetric run: embeds the documents.
     """
     from nearfar.edge import Encoder
     from nearfar.edge.teacher import BySide
@@ -105,8 +107,6 @@ def text_bench(trained: TrainedPairs, prefixes: Sequence[int], stages: Stages) -
         max_documents=min(_DOCUMENTS, settings.max_documents),
         seed=seed,
     )
-
-    teacher = teacher_documents(trained) if trained.asymmetric else None
 
     def apply(model: TextModel, step: Step, number: int) -> TextModel:
         folder = trained.directory / "compress" / f"{number}-{step.kind}"

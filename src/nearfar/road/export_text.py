@@ -16,6 +16,7 @@ from nearfar.road.teacher_documents import teacher_documents
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle, Fusion, Metric
+    from nearfar.embedder import Embedder
     from nearfar.evaluate import RetrievalTask
     from nearfar.learn.model import TorchEmbedder
     from nearfar.learn.pairs import TrainedPairs
@@ -70,9 +71,10 @@ def export_text_bundle(
     if compress:
         check_steps(model, compress.steps)
     with shipping(target) as (writer, folder):
+        teacher = teacher_documents(trained) if trained.asymmetric else None
         measured: dict[str, Any] = {}
         if compress:
-            bench = text_bench(trained, method.dims, stages)
+            bench = text_bench(trained, method.dims, stages, teacher)
             model, measured["compression"] = climb(
                 model,
                 compress,
@@ -86,12 +88,18 @@ def export_text_bundle(
         bundle = draft.written(folder / "bundle")
         if compress:
             measured["agreement"] = agreement(bench.embedder(model), Encoder.open(bundle), bench.samples)
-        fusion, metrics = _measured(trained, in_float, bundle, folder, baselines, stages)
+        fusion, metrics = _measured(trained, in_float, bundle, folder, baselines, teacher, stages)
         return draft.fill(writer, fusion=fusion, metrics=metrics, **measured)
 
 
 def _measured(
-    trained: TrainedPairs, model: TorchEmbedder, draft: Bundle, folder: Path, baselines: Sequence[str], stages: Stages
+    trained: TrainedPairs,
+    model: TorchEmbedder,
+    draft: Bundle,
+    folder: Path,
+    baselines: Sequence[str],
+    teacher: Embedder | None,
+    stages: Stages,
 ) -> tuple[Fusion | None, dict[str, dict[str, Metric]]]:
     """Fit the fusion on the validation pairs, then measure everything on the test pairs."""
     from nearfar.edge.fusion import NEUTRAL
@@ -104,7 +112,6 @@ def _measured(
         return retrieval_task(trained.corpus, side, max_queries=limit, max_documents=settings.max_documents, seed=seed)
 
     validation = task_of(VALIDATION, _FUSION_QUERIES)
-    teacher = teacher_documents(trained) if draft.manifest.teacher else None
     # A query encoder without labels has spans for queries, from which nobody learns how people word theirs.
     spans_only = all(p.kind == "spans" for p in trained.recipe.data.pairings if p.measure)
     fusion = None
