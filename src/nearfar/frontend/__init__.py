@@ -8,32 +8,47 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nearfar.frontend.decoding import PictureError
     from nearfar.frontend.frontend import Frontend, GraphInput, open_frontend
+    from nearfar.frontend.grid import Frames, Grid
     from nearfar.frontend.image import ImageFrontend
     from nearfar.frontend.pairs import PairFrontend
-    from nearfar.frontend.settings import ImageSettings, PairSettings, TextSettings
+    from nearfar.frontend.series import SeriesFrontend
+    from nearfar.frontend.settings import ImageSettings, PairSettings, SeriesSettings, TableSettings, TextSettings
+    from nearfar.frontend.table import TableFrontend
     from nearfar.frontend.text import TextFrontend
 
 _HOMES = {
+    "Frames": "grid",
     "Frontend": "frontend",
     "GraphInput": "frontend",
+    "Grid": "grid",
     "ImageFrontend": "image",
     "ImageSettings": "settings",
     "PairFrontend": "pairs",
     "PairSettings": "settings",
     "PictureError": "decoding",
+    "SeriesFrontend": "series",
+    "SeriesSettings": "settings",
+    "TableFrontend": "table",
+    "TableSettings": "settings",
     "TextFrontend": "text",
     "TextSettings": "settings",
     "open_frontend": "frontend",
 }
 
 __all__ = [
+    "Frames",
     "Frontend",
     "GraphInput",
+    "Grid",
     "ImageFrontend",
     "ImageSettings",
     "PairFrontend",
     "PairSettings",
     "PictureError",
+    "SeriesFrontend",
+    "SeriesSettings",
+    "TableFrontend",
+    "TableSettings",
     "TextFrontend",
     "TextSettings",
     "open_frontend",

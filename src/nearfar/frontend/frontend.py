@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy.typing as npt
 
 from nearfar.embedder import Item, Side
-from nearfar.frontend.settings import ImageSettings, TextSettings
+from nearfar.frontend.settings import ImageSettings, SeriesSettings, TableSettings, TextSettings
 
 Feed = dict[str, npt.NDArray[Any]]
 """The inputs of one run of a graph, by name; the first axis of each counts items."""
@@ -79,7 +79,11 @@ class Frontend(Protocol):
         ...
 
 
-def open_frontend(settings: TextSettings | ImageSettings, read: Callable[[str], bytes], directory: Path) -> Frontend:
+def open_frontend(
+    settings: TextSettings | ImageSettings | SeriesSettings | TableSettings,
+    read: Callable[[str], bytes],
+    directory: Path,
+) -> Frontend:
     """The frontend that a manifest describes.
 
     Args:
@@ -94,6 +98,14 @@ def open_frontend(settings: TextSettings | ImageSettings, read: Callable[[str], 
         from nearfar.frontend.image import ImageFrontend
 
         return ImageFrontend(settings)
+    if isinstance(settings, SeriesSettings):
+        from nearfar.frontend.series import SeriesFrontend
+
+        return SeriesFrontend(settings)
+    if isinstance(settings, TableSettings):
+        from nearfar.frontend.table import TableFrontend
+
+        return TableFrontend(settings)
     from nearfar.frontend.text import TextFrontend
 
     name = settings.tokenizer

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 _MAX_VALUES = 2**26  # of one prepared picture: 256 MB, beyond which no device follows
 
@@ -84,4 +87,174 @@ class ImageSettings(_FrontendSettings):
             raise ValueError(
                 f"size {self.size} with {self.channels} channels is {values:,} values a picture: at most {_MAX_VALUES:,}"
             )
+        return self
+
+
+class ChannelSettings(_FrontendSettings):
+    """One sensor, and what was normal of it."""
+
+    name: Annotated[str, Field(min_length=1)]
+    unit: str = ""
+    rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Samples a second of a fast channel (vibration, sound), which gives a frame its spectrum; None for one that gives its mean."""
+    bands: tuple[tuple[float, float], ...] = ()
+    """Of a fast channel: from and to in Hz, in ascending order, one feature each."""
+    centre: Annotated[tuple[_Finite, ...], Field(min_length=1)]
+    """What is subtracted from each of its features: their healthy median."""
+    scale: Annotated[tuple[Annotated[float, Field(ge=1e-37, le=1e38)], ...], Field(min_length=1)]
+    """What each is divided by afterwards: their healthy spread."""
+    lowest: _Finite | None = None
+    """Smallest sample of healthy data."""
+    highest: _Finite | None = None
+    """Largest sample of healthy data."""
+    longest_flat: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Longest time in seconds for which healthy samples did not change at all."""
+
+    @property
+    def features(self) -> int:
+        """How many numbers it gives a frame."""
+        return len(self.centre)
+
+    @model_validator(mode="after")
+    def _alike(self) -> Self:
+        if len(self.centre) != len(self.scale):
+            raise ValueError(f"channel {self.name}: {len(self.centre)} centres but {len(self.scale)} scales")
+        if bool(self.bands) != (self.rate is not None):
+            raise ValueError(f"channel {self.name}: a fast channel has rate and bands, any other has neither")
+        if self.features != (3 + len(self.bands) if self.bands else 1):
+            raise ValueError(
+                f"channel {self.name}: {self.features} centres, but a slow channel has one, and a fast one three and one a band"
+            )
+        return self
+
+
+class SeriesSettings(_FrontendSettings):
+    """Settings of a `SeriesFrontend`: how samples become frames at a fixed distance, and frames windows."""
+
+    kind: Literal["series"] = "series"
+    channels: Annotated[tuple[ChannelSettings, ...], Field(min_length=1)]
+    period: Annotated[float, Field(ge=1e-6, allow_inf_nan=False)]
+    """Seconds from one frame to the next."""
+    window: PositiveInt
+    """Frames that the encoder sees at a time."""
+    max_gap: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Seconds for which the last value is held where samples are missing; after that they count as missing."""
+    lateness: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Seconds that a frame is kept open for samples that come late."""
+    clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    """Scaled values are cut to this many spreads, both ways."""
+
+    @property
+    def features(self) -> int:
+        """Numbers of a frame."""
+        return sum(channel.features for channel in self.channels)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """`name` of a slow channel; `name rms`, `name crest`, `name kurtosis` and `name 100-200 Hz` of a fast one."""
+        return tuple(name for channel in self.channels for name in _feature_names(channel))
+
+    @property
+    def channel_of_feature(self) -> tuple[int, ...]:
+        """The number of the channel that each feature is of."""
+        return tuple(number for number, channel in enumerate(self.channels) for _ in range(channel.features))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the frontend needs in a bundle: none."""
+        return ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [channel.name for channel in self.channels]
+        if len(set(names)) < len(names):
+            raise ValueError("channels must differ by name")
+        return self
+
+
+def _feature_names(channel: ChannelSettings) -> tuple[str, ...]:
+    if channel.rate is None:
+        return (channel.name,)
+    bands = tuple(f"{channel.name} {low:g}-{high:g} Hz" for low, high in channel.bands)
+    return (f"{channel.name} rms", f"{channel.name} crest", f"{channel.name} kurtosis", *bands)
+
+
+_Knots = Annotated[tuple[_Finite, ...], Field(min_length=1)]
+
+
+class _ScaledColumn(_FrontendSettings):
+    """A column whose values are brought to a common scale along straight lines between knots; beyond the ends they are cut."""
+
+    name: str
+    knots: _Knots
+    """Values in the column's own unit (of a date: days since 1970-01-01), ascending."""
+    levels: _Knots
+    """What each of them becomes."""
+
+    @model_validator(mode="after")
+    def _ascends(self) -> Self:
+        if len(self.knots) != len(self.levels):
+            raise ValueError(f"column {self.name}: {len(self.knots)} knots but {len(self.levels)} levels")
+        if any(left >= right for left, right in pairwise(self.knots)):
+            raise ValueError(f"column {self.name}: knots must ascend")
+        return self
+
+
+class NumberColumn(_ScaledColumn):
+    """A column of numbers."""
+
+    type: Literal["number"] = "number"
+
+
+class DateColumn(_ScaledColumn):
+    """A column of dates or times."""
+
+    type: Literal["date"] = "date"
+    cycles: tuple[Literal["year", "week", "day"], ...] = ()
+    """Where it stands in each of these is told besides, as sine and cosine."""
+
+
+class CategoryColumn(_FrontendSettings):
+    """A column of categories; what is not among `values` is unknown."""
+
+    type: Literal["category"] = "category"
+    name: str
+    values: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if len(set(self.values)) < len(self.values):
+            raise ValueError(f"column {self.name}: values must differ")
+        return self
+
+
+class IgnoredColumn(_FrontendSettings):
+    """A column that is not looked at."""
+
+    name: str
+    why: str
+
+
+class TableSettings(_FrontendSettings):
+    """Settings of a `TableFrontend`: what the columns of a row are, and how each becomes numbers."""
+
+    kind: Literal["table"] = "table"
+    columns: Annotated[
+        tuple[Annotated[NumberColumn | DateColumn | CategoryColumn, Field(discriminator="type")], ...],
+        Field(min_length=1),
+    ]
+    ignored: tuple[IgnoredColumn, ...] = ()
+    missing: tuple[str, ...] = ()
+    """Texts that stand for nothing."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the frontend needs in a bundle: none."""
+        return ()
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [column.name for column in self.columns]
+        if len(set(names)) < len(names):
+            raise ValueError("columns must differ by name")
         return self
