@@ -17,16 +17,18 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle
-    from nearfar.edge import Encoder, SearchIndex
+    from nearfar.edge import Alarm, Encoder, Monitor, SearchIndex
     from nearfar.errors import NearfarError
     from nearfar.recipe import Recipe, load_recipe
     from nearfar.road import Run, train
     from nearfar.sources import Document, open_documents
 
 _HOME = {
+    "Alarm": "nearfar.edge",
     "Bundle": "nearfar.bundle",
     "Document": "nearfar.sources",
     "Encoder": "nearfar.edge",
+    "Monitor": "nearfar.edge",
     "NearfarError": "nearfar.errors",
     "Recipe": "nearfar.recipe",
     "Run": "nearfar.road",
@@ -37,9 +39,11 @@ _HOME = {
 }
 
 __all__ = [
+    "Alarm",
     "Bundle",
     "Document",
     "Encoder",
+    "Monitor",
     "NearfarError",
     "Recipe",
     "Run",

@@ -20,7 +20,7 @@ class BundleError(NearfarError):
 
 
 class StoreError(NearfarError):
-    """A search index (the store on disk) is missing, damaged, or belongs to another bundle."""
+    """What is kept on the device (a search index, the state of a monitor) is missing, damaged, or belongs to another bundle."""
 
 
 class KeyUnavailableError(NearfarError):

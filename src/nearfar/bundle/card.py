@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from nearfar.bundle import reranker_card
+from nearfar.bundle import monitor_card, reranker_card, table_card
 from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Manifest, Metric, TeacherRecord
-from nearfar.frontend.settings import ImageSettings, PairSettings
+from nearfar.frontend.settings import ImageSettings, PairSettings, SeriesSettings, TableSettings
 
 _IMAGE_FIGURES = {
     "knn_accuracy": "share of test pictures whose nearest training pictures vote for their label",
@@ -20,6 +20,8 @@ _IMAGE_FIGURES = {
 _LINES = {
     "bm25": "BM25 (keywords only)",
     "pixels": "raw pixels",
+    "columns": "the columns as they are",
+    "raw": "distance of the mean of the last frames from normal (Mahalanobis), no encoder",
     "untrained": "the same encoder, untrained",
     "teacher": "its teacher, for queries and documents",
     "model": "trained model, float weights",
@@ -38,6 +40,9 @@ def render_card(manifest: Manifest) -> str:
         _use(manifest),
         _figures(manifest),
         *_compression(manifest),
+        *([table_card.columns(manifest.frontend)] if isinstance(manifest.frontend, TableSettings) else []),
+        *monitor_card.promise(manifest),
+        *([monitor_card.channels(manifest.frontend)] if isinstance(manifest.frontend, SeriesSettings) else []),
         _data(manifest),
         _limits(manifest),
         _recipe(manifest),
@@ -56,6 +61,10 @@ def _what(manifest: Manifest) -> str:
     frontend = manifest.frontend
     if isinstance(frontend, PairSettings):
         return _titled(manifest, reranker_card.what(manifest, frontend))
+    if isinstance(frontend, TableSettings):
+        return _titled(manifest, table_card.what(manifest, frontend))
+    if isinstance(frontend, SeriesSettings):
+        return _titled(manifest, monitor_card.what(manifest, frontend))
     prefixes = (
         f" Its first {' or '.join(map(str, sorted(manifest.dims)))} components also work on their own."
         if manifest.dims
@@ -100,6 +109,10 @@ def _titled(manifest: Manifest, what: str) -> str:
 def _use(manifest: Manifest) -> str:
     if isinstance(manifest.frontend, PairSettings):
         return reranker_card.use(manifest)
+    if isinstance(manifest.frontend, TableSettings):
+        return table_card.use(manifest, manifest.frontend)
+    if isinstance(manifest.frontend, SeriesSettings):
+        return monitor_card.use(manifest)
     rows = f"The rows of `embed` are float32, {manifest.dim} components, unit length."
     if isinstance(manifest.frontend, ImageSettings):
         classify = (
@@ -149,7 +162,7 @@ def _how_taught(teacher: TeacherRecord) -> str:
 
 def _figures(manifest: Manifest) -> str:
     if not manifest.metrics:
-        own = "pictures" if isinstance(manifest.frontend, ImageSettings) else "queries"
+        own = {"image": "pictures", "series": "data", "table": "rows"}.get(manifest.frontend.kind, "queries")
         return f"## How well it works\n\nNothing was measured. Measure on your own {own} before relying on it."
     names = list(dict.fromkeys(name for metrics in manifest.metrics.values() for name in metrics))
     rows = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
@@ -157,17 +170,22 @@ def _figures(manifest: Manifest) -> str:
         metrics = manifest.metrics[line]
         cells = (figure(metrics[name]) if name in metrics else "" for name in names)
         rows.append(f"| {_LINES.get(line, _plain(line))} | {' | '.join(cells)} |")
-    items = "pictures" if isinstance(manifest.frontend, ImageSettings) else "pairs"
+    items = {"image": "pictures", "series": "healthy data with injected faults", "table": "rows"}.get(
+        manifest.frontend.kind, "pairs"
+    )
     unseen = (
         "On queries that were never trained on (spans of documents, where there is nothing else); the documents were, as those of an index are"
         if manifest.teacher
         else f"On held-out {items} that were never trained on"
     )
     intro = f"{unseen}; 95 % bootstrap intervals in brackets where they were computed."
-    if items == "pictures":
+    meanings = {"image": _IMAGE_FIGURES, "series": monitor_card.FIGURES, "table": table_card.FIGURES}.get(
+        manifest.frontend.kind
+    )
+    if meanings:
         intro += "\n\n" + "\n".join(
             f"- `{name}`: {meaning}"
-            for name, meaning in _IMAGE_FIGURES.items()
+            for name, meaning in meanings.items()
             if any(name in metrics for metrics in manifest.metrics.values())
         )
     return f"## How well it works\n\n{intro}\n\n" + "\n".join(rows)
@@ -201,7 +219,11 @@ def _data(manifest: Manifest) -> str:
     rows += [f"- {key}: {value}" for key, value in facts.items() if value]
     if provenance.parent:
         rows.append(f"- made from the bundle `{provenance.parent}`")
-    vocabulary = "" if isinstance(manifest.frontend, ImageSettings) else "; its vocabulary is"
+    vocabulary = {
+        "image": "",
+        "series": "; names and healthy ranges of channels are",
+        "table": "; names of columns and values of categories are",
+    }.get(manifest.frontend.kind, "; its vocabulary is")
     return f"## Training data\n\nThe data itself is not in this bundle{vocabulary}.\n\n" + "\n".join(rows)
 
 
@@ -215,6 +237,10 @@ def _limits(manifest: Manifest) -> str:
 - It repeats the leanings of its training data. Do not use it alone to decide about people."""
     if isinstance(manifest.frontend, PairSettings):
         return reranker_card.limits(manifest, manifest.frontend)
+    if isinstance(manifest.frontend, TableSettings):
+        return table_card.LIMITS
+    if isinstance(manifest.frontend, SeriesSettings):
+        return monitor_card.LIMITS
     return f"""## Limits and intended use
 
 - Meant for ranking texts like those it was trained on. On another subject or language, measure first.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from nearfar.bundle import monitor_card, table_card
 from nearfar.bundle.bundle import Bundle
 from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Head, Manifest
-from nearfar.frontend.settings import ImageSettings, PairSettings, TextSettings
+from nearfar.frontend.settings import ImageSettings, PairSettings, SeriesSettings, TableSettings, TextSettings
 
 
 def describe(bundle: Bundle) -> list[tuple[str, str]]:
@@ -22,6 +23,8 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
         *_graphs(manifest),
         *_frontend(frontend),
     ]
+    if manifest.detector is not None and isinstance(frontend, SeriesSettings):
+        rows += monitor_card.detector_rows(manifest.detector, frontend)
     if manifest.teacher is not None:
         rows.append(("teacher", f"{manifest.teacher.name}, digest {manifest.teacher.digest}"))
     if manifest.classes:
@@ -59,6 +62,8 @@ def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
     if manifest.scorer is not None:
         scale = "a share from 0 to 1" if manifest.scorer.scale == "logit" else "free, orders the passages of one query"
         return [("scorer", manifest.scorer.graph), ("scale", scale)]
+    if not manifest.towers:
+        return [("encoder", "none: plain means were as good")]
     graphs = {side: tower.graph for side, tower in manifest.towers.items()}
     towers = (
         f"shared ({graphs['query']})"
@@ -99,12 +104,18 @@ def _head(head: Head) -> list[tuple[str, str]]:
     return rows
 
 
-def _frontend(frontend: TextSettings | ImageSettings | PairSettings) -> list[tuple[str, str]]:
+def _frontend(
+    frontend: TextSettings | ImageSettings | SeriesSettings | PairSettings | TableSettings,
+) -> list[tuple[str, str]]:
     if isinstance(frontend, PairSettings):
         return [
             ("longest query", f"{frontend.max_query_tokens} tokens"),
             ("longest pair", f"{frontend.max_tokens} tokens"),
         ]
+    if isinstance(frontend, TableSettings):
+        return table_card.rows(frontend)
+    if isinstance(frontend, SeriesSettings):
+        return monitor_card.channel_rows(frontend)
     if isinstance(frontend, ImageSettings):
         fitted = "central square" if frontend.fit == "crop" else "squashed to a square"
         return [("pixels", f"{frontend.size} x {frontend.size}, {frontend.channels} channels, {fitted}")]

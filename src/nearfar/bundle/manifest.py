@@ -22,7 +22,7 @@ from pydantic_core import from_json
 
 from nearfar.embedder import Side
 from nearfar.errors import BundleError
-from nearfar.frontend.settings import ImageSettings, PairSettings, TextSettings
+from nearfar.frontend.settings import ImageSettings, PairSettings, SeriesSettings, TableSettings, TextSettings
 
 FORMAT: Final = 1
 """The manifest format that this version reads and writes."""
@@ -44,7 +44,7 @@ class Tower(_Part):
 
     graph: FileName
     """The ONNX file. Of a text encoder, inputs `ids` and `mask`, int64 (n, L); of an image encoder, input `pixels`, float32
-    (n, c, h, w) in [0, 1]. Output `embedding`, float32 (n, d), rows of unit length; where the manifest names `classes`, also
+    (n, c, h, w) in [0, 1]; of a table encoder, inputs `values`, float32 (n, F), and `codes`, int64 (n, F). Output `embedding`, float32 (n, d), rows of unit length; where the manifest names `classes`, also
     `scores`, float32 (n, classes), one logit a class."""
 
 
@@ -122,6 +122,53 @@ class Head(_Part):
         return self
 
 
+class ScorerTrial(_Part):
+    """How one way to score found faults that were injected into held-out healthy data."""
+
+    features: Literal["raw", "embedding"]
+    by: Literal["centroid", "mahalanobis", "prototypes", "knn"]
+    smooth: PositiveInt = 1
+    auc_pr: Metric
+    """Area under the precision-recall curve over frames, the mean of all machines and draws."""
+
+
+class DetectorRecord(_Part):
+    """What tells healthy from faulty by distance, and when that is an alarm."""
+
+    weights: FileName
+    """A .npz file with the arrays of the detector."""
+    features: Literal["raw", "embedding"]
+    """What is scored: the mean of the last `smooth` frames, or the embedding of the last window."""
+    by: Literal["centroid", "mahalanobis", "prototypes", "knn"]
+    """Distance from what."""
+    smooth: PositiveInt
+    threshold: Finite
+    """Scores above it are alarming."""
+    tail: Literal["conformal", "gpd", "fleet", "given"]
+    """How the threshold was found: from the highest scores of healthy blocks, by their tail, or, from too little data for either,
+    by what later healthy scores of other machines were against their first ones."""
+    fleet_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """How high later healthy scores came against the first ones, over all machines in training; None where there were too few."""
+    block: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Seconds of the blocks whose highest scores were looked at."""
+    blocks: Annotated[int, Field(ge=0)]
+    """How many healthy blocks there were."""
+    false_alarms_per_day: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """What was promised."""
+    needed: PositiveInt
+    out_of: PositiveInt
+    release: Share
+    of_peak: Share = 0.0
+    """An alarm ends also below this share of its highest score; 0 turns that off."""
+    cool_down: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    adapt: bool = False
+    adapt_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    trials: tuple[ScorerTrial, ...] = ()
+    """The candidates, best first; the first is the one that ships."""
+    realised_per_day: Metric | None = None
+    """False alarms a day on healthy data that came after all this was fitted; None where none was left."""
+
+
 class TeacherRecord(_Part):
     """The bundle whose space this one has learned, so that its vectors of documents can be searched with queries of this one."""
 
@@ -192,11 +239,19 @@ def _kind_of_frontend(value: Any) -> Any:
 Frontend = Annotated[
     Annotated[TextSettings, Tag("text")]
     | Annotated[ImageSettings, Tag("image")]
+    | Annotated[SeriesSettings, Tag("series")]
+    | Annotated[TableSettings, Tag("table")]
     | Annotated[PairSettings, Tag("text-pair")],
     Discriminator(_kind_of_frontend),
 ]
 
-_KINDS = {"text": "text-dual-encoder", "image": "image-encoder", "text-pair": "text-cross-encoder"}
+_KINDS = {
+    "text": "text-dual-encoder",
+    "image": "image-encoder",
+    "series": "series-monitor",
+    "table": "table-encoder",
+    "text-pair": "text-cross-encoder",
+}
 """Kind of the frontend -> kind of the bundle."""
 
 
@@ -212,7 +267,9 @@ class Manifest(_Part):
     format: Literal[1] = FORMAT
     created: AwareDatetime = Field(default_factory=_creation_time)
     name: str = Field(min_length=1, max_length=200)
-    kind: Literal["text-dual-encoder", "image-encoder", "text-cross-encoder"] = "text-dual-encoder"
+    kind: Literal["text-dual-encoder", "image-encoder", "series-monitor", "table-encoder", "text-cross-encoder"] = (
+        "text-dual-encoder"
+    )
     towers: dict[Side, Tower] = {}
     """`query` and `document`; both may name the same graph, and in an image encoder do. A cross-encoder has none."""
     scorer: Scorer | None = None
@@ -221,7 +278,8 @@ class Manifest(_Part):
     """Components of an embedding; 0 where nothing is embedded."""
     dims: tuple[PositiveInt, ...] = ()
     """Shorter prefixes that were trained to work on their own (Matryoshka)."""
-    similarity: Literal["cosine"] = "cosine"
+    similarity: Literal["cosine", "euclidean"] = "cosine"
+    """`cosine`: rows are of unit length. `euclidean`: they are not, and their distances count."""
     teacher: TeacherRecord | None = None
     """Of an asymmetric encoder: what may embed the documents of an index in its place, before the index goes to a device."""
     frontend: Frontend
@@ -230,6 +288,8 @@ class Manifest(_Part):
     fusion: Fusion | None = None
     head: Head | None = None
     """A classifier beside the graph; where there is one it is what classifies, also where the graph has `classes`."""
+    detector: DetectorRecord | None = None
+    """Of a monitor; one whose detector scores raw features has no towers."""
     compression: tuple[CompressionStep, ...] = ()
     """The steps that made it small, in their order; none where the recipe has none."""
     agreement: Agreement | None = None
@@ -248,12 +308,17 @@ class Manifest(_Part):
             return self._scores_pairs()
         if self.scorer is not None:
             raise ValueError(f"scorer is of a text-cross-encoder, but kind is {self.kind}")
+        if self.kind == "series-monitor" and self.detector is not None and self.detector.features == "raw":
+            return self
         if self.dim < 1:
             raise ValueError("dim must be the number of components of an embedding, 1 or more")
         if set(self.towers) != {"query", "document"}:
             raise ValueError(f"towers must be query and document, not {', '.join(sorted(self.towers)) or 'none'}")
-        if self.kind == "image-encoder" and len({tower.graph for tower in self.towers.values()}) > 1:
-            raise ValueError("towers of an image encoder must name the same graph")
+        if (
+            self.kind in ("image-encoder", "series-monitor", "table-encoder")
+            and len({tower.graph for tower in self.towers.values()}) > 1
+        ):
+            raise ValueError(f"towers of kind {self.kind} must name the same graph")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("classes must differ from each other")
         if any(prefix >= self.dim for prefix in self.dims):
@@ -264,7 +329,7 @@ class Manifest(_Part):
         """A cross-encoder has a scorer and nothing of what embeds."""
         if self.scorer is None:
             raise ValueError("scorer is missing, which a text-cross-encoder must name")
-        of_encoders = ("towers", "dim", "dims", "teacher", "classes", "fusion", "head", "compression")
+        of_encoders = ("towers", "dim", "dims", "teacher", "classes", "fusion", "head", "detector", "compression")
         if any(getattr(self, name) for name in of_encoders):
             raise ValueError(f"{', '.join(of_encoders)} are of encoders; a text-cross-encoder has none")
         return self
@@ -277,8 +342,8 @@ class Manifest(_Part):
     def file_names(self) -> set[str]:
         """The files that the manifest needs beside itself."""
         graphs = {tower.graph for tower in self.towers.values()} | ({self.scorer.graph} if self.scorer else set())
-        head = {self.head.weights} if self.head else set()
-        return graphs | set(self.frontend.files) | head
+        beside = {part.weights for part in (self.head, self.detector) if part is not None}
+        return graphs | set(self.frontend.files) | beside
 
 
 def read_manifest(content: bytes, where: str) -> Manifest:

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from nearfar.edge.encoder import Encoder
     from nearfar.edge.fusion import FEATURES, fit_fusion, fuse
     from nearfar.edge.hit import Hit
+    from nearfar.edge.monitor.events import Alarm
+    from nearfar.edge.monitor.monitor import Monitor
     from nearfar.edge.rag.retrieve import retrieve
     from nearfar.edge.reranker import Reranker
     from nearfar.edge.search import Mode, SearchIndex
 
 _HOMES = {
+    "Alarm": "monitor.events",
     "BuildReport": "build",
     "Classifier": "collections.classify",
     "Encoder": "encoder",
@@ -24,6 +27,7 @@ _HOMES = {
     "Hit": "hit",
     "IndexEditor": "edit",
     "Mode": "search",
+    "Monitor": "monitor.monitor",
     "Reranker": "reranker",
     "SearchIndex": "search",
     "fit_fusion": "fusion",
@@ -33,12 +37,14 @@ _HOMES = {
 
 __all__ = [
     "FEATURES",
+    "Alarm",
     "BuildReport",
     "Classifier",
     "Encoder",
     "Hit",
     "IndexEditor",
     "Mode",
+    "Monitor",
     "Reranker",
     "SearchIndex",
     "fit_fusion",

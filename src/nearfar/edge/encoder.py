@@ -1,4 +1,4 @@
-"""A bundle's encoder on the device: texts or pictures in, vectors out, through onnxruntime."""
+"""A bundle's encoder on the device: texts, pictures, rows or windows of sensor data in, vectors out, through onnxruntime."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ class Encoder:
             raise BundleError(
                 f"{bundle.path}: this bundle is a reranker, which scores pairs and embeds nothing: "
                 "open it with Reranker.open, and give a bundle that embeds here"
+            )
+        if not manifest.towers:
+            raise BundleError(
+                f"{bundle.path}: this bundle is a monitor without an encoder, because plain means of its channels were as good: "
+                "open it with Monitor.open, and give a bundle that embeds here"
             )
         allowed = sorted({manifest.dim, *manifest.dims})
         if dim is not None and dim not in allowed:
@@ -176,7 +181,7 @@ class Encoder:
         manifest, feed = self._bundle.manifest, self._frontend.trials(side)
         graph = self._graphs[side]
         norms = np.linalg.norm(graph.run(feed, _EMBEDDING, manifest.dim), axis=1)
-        if np.abs(norms - 1).max() > 1e-2:
+        if manifest.similarity == "cosine" and np.abs(norms - 1).max() > 1e-2:
             raise BundleError(
                 f"{graph.path}: gave rows of length {norms[0]:.3g}, but cosine bundles give unit rows: "
                 "export the bundle again"

@@ -12,7 +12,7 @@ from typing import Any
 MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "Null", "null", "None", "none")
 """What people write into a cell that holds nothing."""
 
-_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\Z")
+_NUMBER = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\Z", re.ASCII)
 _LEADING_ZERO = re.compile(r"[-+]?0\d")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:\Z|[T ]\d{2}:\d{2})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -141,6 +141,21 @@ def refit_series(recordings: Sequence[Samples], settings: SeriesSettings) -> Ser
     return _described(settings, own, recordings)
 
 
+def rescale(settings: SeriesSettings, frames: npt.NDArray[np.float32]) -> SeriesSettings:
+    """The settings with centres and scales of other healthy frames (k, F): those of one machine of several.
+
+    Raises:
+        DataError: a feature has no value in any of them.
+    """
+    centre, scale = _normal(frames, settings)
+    channels, at = [], 0
+    for channel in settings.channels:
+        end = at + channel.features
+        channels.append(channel.model_copy(update={"centre": tuple(centre[at:end]), "scale": tuple(scale[at:end])}))
+        at = end
+    return settings.model_copy(update={"channels": tuple(channels)})
+
+
 def _described(bare: SeriesSettings, found: dict[str, _Found], recordings: Sequence[Samples]) -> SeriesSettings:
     """The settings with what is normal of each channel."""
     centre, scale = _normal(_healthy_frames(recordings, bare), bare)

@@ -361,7 +361,7 @@ class Grid:
         now = (last[-1] >= self._base)[self._channel_of]
         rows = np.maximum(last[-1] - self._base, 0)[self._channel_of]
         self._held = np.where(now, values[rows, np.arange(len(rows))], self._held)
-        self._seen = last[-1]
+        self._seen = last[-1].copy()  # a view would keep the whole block
 
     def _drop(self, seconds: float, samples: int, first_open: int) -> None:
         """Count late samples, together with those that were counted right before; `first_open` is the frame open at the last."""

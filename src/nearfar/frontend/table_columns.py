@@ -209,16 +209,24 @@ class _ColumnLook:
             return no(f"the same value in every row ({_short(next(iter(self.names)))})")
         finite = numbers[np.isfinite(numbers)]
         if not self.logical and len(finite) >= _SOUND * seen and (self.many or different > 2):
+            whole = len(finite) >= _FEW_ROWS and bool((finite == np.round(finite)).all())
             steps = np.diff(finite)
-            if len(finite) == len(codes) >= _FEW_ROWS and (steps == steps[0]).all():
+            if whole and len(finite) == len(codes) and (steps == steps[0]).all():
                 return no("a running number")
-            alone = len(np.unique(finite)) == len(finite) >= _FEW_ROWS and (finite == np.round(finite)).all()
-            if alone and (name.lower() == "id" or name.lower().endswith(("_id", " id", "-id"))):
+            if (
+                whole
+                and len(np.unique(finite)) == len(finite)
+                and (name.lower() == "id" or name.lower().endswith(("_id", " id", "-id")))
+            ):
                 return no("another number in every row: an id")
             return "number"
         if np.isfinite(days).sum() >= _SOUND * seen:
             return "date"
         if self.many or (different > _FEW_ROWS and different > seen / 2):
+            if len(finite) > seen / 2:
+                return no(
+                    f"numbers, but for {1 - len(finite) / seen:.1%} of its texts: mend these, or name it among numbers or categories"
+                )
             number = f"more than {_MANY:,}" if self.many else f"{different:,}"
             return no(f"{number} different texts in {seen:,} rows: free text or an id")
         return "category"

@@ -16,12 +16,15 @@ from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.edge.collections.row_cells import row_text
 from nearfar.embedder import Embedder, Item
 from nearfar.errors import DataError
+from nearfar.frontend.settings import TableSettings
 from nearfar.index.quantise import dequantise
 from nearfar.progress import Stages, silent
 from nearfar.sources.document import Document, DocumentSource, ReadReport, SearchSource
 from nearfar.sources.picture import Picture, PictureSource
+from nearfar.sources.row_table import RowTable
 
 if TYPE_CHECKING:
     from nearfar.edge.store.reader import StoredPassage, StoreReader
@@ -37,10 +40,10 @@ class Entry:
     """What a row stands for.
 
     Attributes:
-        id: of the document or picture; of a passage also its number, as `guide.md#2`.
+        id: of the document, picture or row; of a passage also its number, as `guide.md#2`.
         title: may be empty.
         location: where a person finds it; may be empty.
-        text: of a text; empty for a picture.
+        text: of a text; of a row its cells, a line each; empty for a picture.
         label: what a person called it; empty where nobody did.
     """
 
@@ -63,7 +66,7 @@ class Collection:
     Attributes:
         vectors: float16 (n, d), rows of unit length, mapped from a file.
         digests: n digests of 16 bytes; equal where text (with title) or picture are equal in every byte.
-        lengths: int64 (n,), characters of a text or bytes of a picture.
+        lengths: int64 (n,), characters of a text or of the cells of a row, or bytes of a picture.
         report: what was passed over.
     """
 
@@ -156,6 +159,37 @@ def collect_pictures(source: PictureSource, embedder: Embedder, *, stages: Stage
 
 
 @contextmanager
+def collect_rows(
+    source: RowTable, settings: TableSettings, embedder: Embedder, *, stages: Stages = silent
+) -> Iterator[Collection]:
+    """Embed the rows of a table. Those that are equal in every column that the encoder looks at are exact copies.
+
+    Args:
+        source: gives rows, perhaps with labels.
+        settings: what the columns are.
+        embedder: of rows.
+        stages: told how far it is.
+
+    Yields:
+        The collection.
+
+    Raises:
+        DataError: the source holds nothing that can be used, or has none of the columns.
+    """
+
+    def items() -> Iterator[_Raw]:
+        for row in source.rows():
+            text = row_text(row.cells, settings)
+            yield _Raw(Entry(row.id, "", row.location, text, row.label), [row.cells], _encoded("", text))
+
+    with _collected(items(), embedder, stages) as (collection, failed):
+        for location, reason in failed:
+            source.report.skip(location, "not a row that can be used", detail=reason)
+        collection.report = source.report
+        yield collection
+
+
+@contextmanager
 def collect_index(store: StoreReader, *, passages: bool = False, stages: Stages = silent) -> Iterator[Collection]:
     """The documents of an index with the vectors that it keeps; nothing is embedded.
 
@@ -241,7 +275,7 @@ class _Spool:
     def collection(self, report: ReadReport) -> Collection:
         if not self._digests:
             first = f" The first: {'; '.join(report.examples)}" if report.examples else ""
-            raise DataError(f"there is nothing to look at: no text and no picture that can be used.{first}")
+            raise DataError(f"there is nothing to look at: no text, picture or row that can be used.{first}")
         self._vectors.flush()
         self._entries.flush()
         vectors = np.memmap(

@@ -158,14 +158,16 @@ def _stars(
 ) -> Iterator[tuple[int, list[tuple[int, float]]]]:
     """Each kept row of a component, most preferred first, with the rows that it stands for."""
     left = np.asarray(vectors[rows], dtype=np.float32)
-    while len(rows) > 1:
-        cosines = np.minimum(left[1:] @ left[0], 1.0)
-        kept = int(rows[0])
-        near = [int(place) for place in np.flatnonzero(cosines >= threshold)]
+    stays = np.ones(len(rows), dtype=bool)
+    for place in range(len(rows) - 1):
+        if not stays[place]:
+            continue
+        others = slice(place + 1, None)
+        cosines = np.minimum(left[others] @ left[place], 1.0)
+        kept = int(rows[place])
+        near = [int(one) for one in np.flatnonzero((cosines >= threshold) & stays[others])]
         if confirm is not None:
-            near = [place for place in near if confirm(kept, int(rows[1 + place]))]
+            near = [one for one in near if confirm(kept, int(rows[place + 1 + one]))]
         if near:
-            yield kept, [(int(rows[1 + place]), float(cosines[place])) for place in near]
-        stay = np.ones(len(rows), dtype=bool)
-        stay[[0, *(1 + place for place in near)]] = False
-        rows, left = rows[stay], left[stay]
+            yield kept, [(int(rows[place + 1 + one]), float(cosines[one])) for one in near]
+        stays[[place + 1 + one for one in near]] = False

@@ -1,26 +1,42 @@
-"""From what a person names on a command line to a collection: an index, or a bundle and a source of texts or pictures."""
+"""From what a person names on a command line to a collection: an index, or a bundle and a source of texts, pictures or rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.collections.collection import Collection, collect_index, collect_pictures, collect_texts
-from nearfar.edge.collections.near_threshold import Threshold, sample_ids, threshold_for_pictures, threshold_for_texts
+from nearfar.edge.collections.collection import (
+    Collection,
+    collect_index,
+    collect_pictures,
+    collect_rows,
+    collect_texts,
+)
+from nearfar.edge.collections.near_threshold import (
+    Threshold,
+    sample_ids,
+    threshold_for_pictures,
+    threshold_for_rows,
+    threshold_for_texts,
+)
+from nearfar.edge.collections.row_cells import alike, top_cells
+from nearfar.edge.collections.shingles import jaccard
+from nearfar.edge.collections.top_terms import top_terms
 from nearfar.edge.encoder import Encoder
 from nearfar.edge.keys import has_key
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER, store_path
 from nearfar.errors import DataError
-from nearfar.frontend.settings import ImageSettings
+from nearfar.frontend.settings import ImageSettings, TableSettings
 from nearfar.progress import Stages, silent
 from nearfar.sources import open_documents
 from nearfar.sources.document import DocumentSource, SearchSource
 from nearfar.sources.images import ImageFolder, ImageTable
 from nearfar.sources.picture import PictureSource
+from nearfar.sources.row_table import RowTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +67,15 @@ class Gathered:
     Attributes:
         collection: the items.
         bundle: that embeds them.
-        pictures: where they can be read again; None of texts.
+        pictures: where they can be read again; None of anything else.
+        rows: likewise.
         folder: the texts lie in a folder.
     """
 
     collection: Collection
     bundle: Bundle
     pictures: PictureSource | None = None
+    rows: RowTable | None = None
     folder: bool = False
 
     def labels(self) -> list[str]:
@@ -70,12 +88,32 @@ class Gathered:
     def threshold(self, *, edits: float = 0.05, seed: int = 0) -> Threshold:
         """Where near-identical begins among these items; see `near_threshold`."""
         encoder = Encoder.open(self.bundle, dim=self.collection.vectors.shape[1])
+        frontend = self.bundle.manifest.frontend
+        if self.rows is not None:
+            assert isinstance(frontend, TableSettings)
+            cells = list(self.rows.contents(sample_ids(self.collection, seed)))
+            return threshold_for_rows(cells, encoder, self.collection.vectors, frontend, edits=edits, seed=seed)
         if self.pictures is None:
             return threshold_for_texts(self.collection, encoder, edits=edits, seed=seed)
-        frontend = self.bundle.manifest.frontend
         assert isinstance(frontend, ImageSettings)
         contents = self.pictures.contents(sample_ids(self.collection, seed))
         return threshold_for_pictures(contents, encoder, self.collection.vectors, channels=frontend.channels, seed=seed)
+
+    def overlap(self) -> Callable[[int, int], float]:
+        """What tells how much two items, by row, have in common, 0 to 1: word runs of texts, cells of rows."""
+        if self.rows is not None:
+            return alike(entry.text for entry in self.collection)
+        return lambda one, other: jaccard(self.collection.entry(one).content, self.collection.entry(other).content)
+
+    def terms(self, clusters: Sequence[int], *, count: int) -> list[list[str]]:
+        """What tells the items of each cluster from the others: words of texts, cells of rows; nothing of pictures."""
+        if self.pictures is not None:
+            return [[] for _ in range(max(clusters, default=-1) + 1)]
+        contents = (entry.content for entry in self.collection)
+        frontend = self.bundle.manifest.frontend
+        if isinstance(frontend, TableSettings):
+            return top_cells(contents, clusters, frontend, count=count)
+        return top_terms(contents, clusters, count=count)
 
 
 @contextmanager
@@ -92,7 +130,8 @@ def gather(
 
     Args:
         place: an index (then without `source`), or a bundle.
-        source: what `open_documents` takes; for a bundle of pictures a folder or a Parquet table.
+        source: what `open_documents` takes; for a bundle of pictures a folder or a Parquet table; for one of rows a
+            table or a folder of such.
         columns: of a table.
         passages: look at the passages of documents instead of whole documents.
         threads: CPU threads for embedding.
@@ -130,6 +169,11 @@ def gather(
         pictures = open_pictures(source, columns)
         with collect_pictures(pictures, encoder, stages=stages) as collection:
             yield Gathered(collection, encoder.bundle, pictures)
+        return
+    if isinstance(encoder.bundle.manifest.frontend, TableSettings):
+        rows = RowTable(Path(source), label=columns.label, id=columns.id)
+        with collect_rows(rows, encoder.bundle.manifest.frontend, encoder, stages=stages) as collection:
+            yield Gathered(collection, encoder.bundle, rows=rows)
         return
     texts = open_texts(source, columns)
     with collect_texts(texts, encoder, passages=passages, stages=stages) as collection:

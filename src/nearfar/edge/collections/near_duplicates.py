@@ -5,7 +5,6 @@ from __future__ import annotations
 from nearfar.edge.collections.dedupe import Group, find_duplicates
 from nearfar.edge.collections.gather import Gathered
 from nearfar.edge.collections.near_threshold import Threshold, chance
-from nearfar.edge.collections.shingles import jaccard
 from nearfar.errors import DataError
 from nearfar.progress import Stages, silent
 
@@ -26,8 +25,8 @@ def near_duplicates(
     Args:
         gathered: the items.
         threshold: least cosine. Without it the threshold comes from edited copies of the items, and the texts of a pair must
-            also share as much of their wording as copies do; with it the cosine alone decides.
-        edits: share of the words that change in a copy.
+            also share as much of their wording as copies do, rows as many of their cells; with it the cosine alone decides.
+        edits: share of the words, or cells, that change in a copy.
         keep: `first` keeps the first of a group in the order of the source, `longest` that with the most text or bytes.
         seed: of the sample.
         stages: told how far it is.
@@ -47,8 +46,10 @@ def near_duplicates(
     else:
         found = Threshold(threshold, 0.0, None, chance(collection.vectors, threshold, seed=seed))
 
+    overlap = gathered.overlap() if found.overlap else None
+
     def confirm(one: int, other: int) -> bool:
-        return jaccard(collection.entry(one).content, collection.entry(other).content) >= found.overlap
+        return overlap is not None and overlap(one, other) >= found.overlap
 
     groups = find_duplicates(
         collection.vectors,

@@ -6,9 +6,9 @@ threshold is what finds a stated share of those copies.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +18,14 @@ from nearfar.edge.collections.light_edits import edited_picture, edited_text
 from nearfar.edge.collections.shingles import jaccard
 from nearfar.embedder import Embedder, Item
 from nearfar.errors import DataError
+from nearfar.frontend.settings import TableSettings
 
 SAMPLE = 300
 """Items that are edited. The fifth of a hundred of them is known to about a hundredth of all copies."""
 
 FOUND_ALONE, FOUND_BEFORE_WORDS, FOUND_BY_WORDS = 0.9, 0.95, 0.9
 """The share of copies that the cosine finds where it decides alone (pictures), the share where it only nominates pairs whose
-wording is then compared, and the share that this comparison finds. Measured in docs/collections.md."""
+wording (or cells) is then compared, and the share that this comparison finds. Measured in docs/collections.md."""
 
 _LONGEST_SIDE = 512
 _CHARACTERS = 2_000
@@ -35,7 +36,8 @@ class Threshold(NamedTuple):
 
     Attributes:
         cosine: least cosine of two near-identical items.
-        overlap: least share of common word runs (`shingles.jaccard`); 0 where it is not asked for.
+        overlap: least share of common word runs (`shingles.jaccard`), or of equal cells (`row_cells.alike`); 0 where it is not
+            asked for.
         found: share of the edited copies that are found; None where somebody else chose the threshold.
         chance: share of random pairs whose cosine is at least `cosine`.
     """
@@ -106,6 +108,48 @@ def threshold_for_pictures(
         raise DataError("no picture can be decoded, so no threshold can be taken from them: give --threshold")
     cosine = _quantile(np.array(cosines), FOUND_ALONE)
     return Threshold(cosine, 0.0, float(np.mean(np.array(cosines) >= cosine)), chance(vectors, cosine, seed=seed))
+
+
+def threshold_for_rows(
+    rows: Sequence[Mapping[str, Any]],
+    embedder: Embedder,
+    vectors: Rows,
+    settings: TableSettings,
+    *,
+    edits: float = 0.05,
+    seed: int = 0,
+) -> Threshold:
+    """The threshold for rows, from copies in which some cells are as another row has them, or missing.
+
+    The cosine nominates pairs; they are duplicates where no more cells differ than in a copy.
+
+    Args:
+        rows: cells by column, best drawn at random.
+        embedder: embeds the rows and their copies.
+        vectors: (n, d), of all rows.
+        settings: what the columns are.
+        edits: share of the columns that differ in a copy, at least one.
+        seed: of the edits.
+
+    Raises:
+        DataError: `edits` is not above 0 and at most 1.
+    """
+    if not 0 < edits <= 1:
+        raise DataError(f"edits is {edits}: give the share of cells that may differ, above 0 and at most 1")
+    names = [column.name for column in settings.columns]
+    many = min(max(1, round(edits * len(names))), len(names))
+    rng = np.random.default_rng(seed)
+    copies = []
+    for row in rows:
+        copy = dict(row)
+        for place in rng.choice(len(names), size=many, replace=False):
+            other = rows[int(rng.integers(len(rows)))] if rng.random() < 0.5 else {}
+            copy[names[place]] = other.get(names[place])
+        copies.append(copy)
+    cosines = np.einsum("nd,nd->n", embedder.embed(rows), embedder.embed(copies))
+    cosine = _quantile(cosines, FOUND_BEFORE_WORDS)
+    overlap = (len(names) - many - 0.5) / len(names)
+    return Threshold(cosine, overlap, float(np.mean(cosines >= cosine)), chance(vectors, cosine, seed=seed))
 
 
 def chance(vectors: Rows, cosine: float, *, pairs: int = 20_000, seed: int = 0) -> float:

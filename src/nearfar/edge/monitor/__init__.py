@@ -1,0 +1,1 @@
+"""Watching streams of sensors on the device: frames, scores, alarms."""

@@ -1,0 +1,141 @@
+"""A trained monitor made to fit another machine, on the device: the encoder stays, what is normal is learned anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearfar.bundle import Bundle, BundleWriter, render_card
+from nearfar.bundle.manifest import DetectorRecord
+from nearfar.edge.monitor.detector import Detector
+from nearfar.edge.monitor.fit import Candidate, Fitter
+from nearfar.edge.monitor.make import MachineParts, make_detector
+from nearfar.edge.monitor.stretch import Stretch, in_stretches, in_time
+from nearfar.errors import DataError
+from nearfar.frontend.fit_series import refit_series
+from nearfar.frontend.join import frame_labels, join
+from nearfar.frontend.settings import SeriesSettings
+from nearfar.progress import Stages, silent
+from nearfar.recipe.series import Faults, Watch
+from nearfar.sources.recording import Recording, RecordingSource
+
+_SHARES = (0.5, 0.3, 0.2)
+
+
+def calibrate(
+    bundle: str | Path | Bundle,
+    source: RecordingSource,
+    target: str | Path,
+    *,
+    watch: Watch | None = None,
+    choose: bool = False,
+    stages: Stages = silent,
+) -> Bundle:
+    """Fit the statistics of one machine: scales, what is normal, and the threshold. Needs no training.
+
+    The first half of the data says what is normal, the next 30 % set the threshold, and the last 20 % show how many false alarms
+    come of it. Data too short for blocks takes the threshold from what the bundle learned of other machines, if it has.
+
+    Args:
+        bundle: a monitor.
+        source: healthy data of the machine; what is labelled as a fault is left out.
+        target: directory of the new bundle.
+        watch: when to alarm; by default as the bundle has it.
+        choose: choose anew how to score, among the ways that `watch` allows; else that stays as the bundle has it.
+        stages: told what is being done.
+
+    Returns:
+        The new bundle; its manifest names the one it was made from.
+
+    Raises:
+        DataError: too little data, a channel is missing, or the data is of several machines.
+        BundleError: the bundle is damaged or no monitor, or the target cannot be written.
+    """
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    old = Detector.open(bundle)
+    tick = stages("reading")
+    recordings = []
+    for recording in source.recordings():
+        recordings.append(recording)
+        tick(len(recording.times))
+    machines = sorted({recording.machine for recording in recordings})
+    if len(machines) != 1:
+        raise DataError(
+            f"the data is of {len(machines) or 'no'} machines ({', '.join(machines[:5])}), but a monitor watches one: give the data of one"
+            if machines
+            else "the data holds no samples: check the path"
+        )
+    settings, parts = _divided(recordings, old.settings)
+    fitter = Fitter(settings, watch or _watch(old), old.embed)
+    candidate = None if choose else Candidate(old.record.features, old.record.by, old.record.smooth)
+    made = make_detector(
+        fitter, [parts], faults=Faults(), candidate=candidate, ratio=old.record.fleet_ratio, stages=stages
+    )
+    record = made.record.model_copy(update={"trials": made.record.trials or old.record.trials})
+    return _written(bundle, made, record, target, machines[0])
+
+
+def _divided(recordings: Sequence[Recording], settings: SeriesSettings) -> tuple[SeriesSettings, MachineParts]:
+    """The settings of this machine, fitted to its first part, and its healthy frames in parts."""
+    times = np.sort(np.concatenate([recording.times for recording in recordings]))
+    cut = times[min(len(times) - 1, int(_SHARES[0] * len(times)))]
+    first = [
+        replace(
+            recording,
+            times=recording.times[:stop],
+            values=recording.values[:stop],
+            labels=None if recording.labels is None else recording.labels[:stop],
+            regime=None if recording.regime is None else recording.regime[:stop],
+        )
+        for recording in recordings
+        if (stop := int(np.searchsorted(recording.times, cut)))
+    ]
+    settings = refit_series(first, settings)
+    frames = join(recordings, settings)
+    healthy = frame_labels(frames.times, recordings, settings.period) == 0
+    stretches: list[Stretch] = in_stretches(
+        recordings[0].machine, frames.times[healthy], frames.values[healthy], settings.period
+    )
+    return settings, MachineParts(*in_time(stretches, _SHARES, settings.window))
+
+
+def _watch(old: Detector) -> Watch:
+    """The settings that a detector was made with, as far as they concern when to alarm."""
+    record = old.record
+    kept: dict[str, Any] = {
+        name: getattr(record, name)
+        for name in (
+            "false_alarms_per_day",
+            "needed",
+            "out_of",
+            "release",
+            "of_peak",
+            "cool_down",
+            "adapt",
+            "adapt_limit",
+        )
+    }
+    return Watch(**kept, block=record.block)
+
+
+def _written(bundle: Bundle, made: Detector, record: DetectorRecord, target: str | Path, machine: str) -> Bundle:
+    old = bundle.manifest
+    assert old.detector is not None
+    manifest = old.model_copy(
+        update={
+            "name": f"{old.name}-{machine}" if machine else old.name,
+            "frontend": made.settings,
+            "detector": record,
+            "provenance": old.provenance.model_copy(update={"parent": bundle.digest}),
+            "metrics": {},
+        }
+    )
+    with BundleWriter(target) as writer:
+        for name in sorted(old.file_names - {old.detector.weights}):
+            writer.add(name, bundle.read(name))
+        writer.add(record.weights, made.to_bytes())
+        return writer.finish(manifest, render_card(manifest))

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nearfar.edge.monitor.decide import Decider, Rule, decision_statistic
+
+NAN = float("nan")
+RULE = Rule(threshold=1.0, needed=3, out_of=5, release=0.8, cool_down=4.0)
+
+
+def scores(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+def times(count: int) -> np.ndarray:
+    return np.arange(count, dtype=np.float64)
+
+
+@given(
+    st.lists(st.one_of(st.floats(0, 9, width=32), st.just(NAN)), min_size=0, max_size=40),
+    st.integers(1, 7).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m))),
+)
+def test_statistic_is_the_needed_th_largest_of_the_last(values: list[float], rule: tuple[int, int]) -> None:
+    needed, out_of = rule
+    found = decision_statistic(np.array(values, np.float32), needed, out_of)
+    for row in range(len(values)):
+        known = sorted((v for v in values[max(0, row - out_of + 1) : row + 1] if v == v), reverse=True)
+        assert found[row] == (known[needed - 1] if len(known) >= needed else -np.inf)
+
+
+def test_statistic_of_a_long_window_takes_its_rows_in_parts() -> None:
+    values = np.random.default_rng(0).random(5000).astype(np.float32)
+    found = decision_statistic(values, 1000, 2000)
+    assert found[3999] == np.sort(values[2000:4000])[-1000]
+
+
+def test_an_alarm_needs_so_many_of_so_many() -> None:
+    decider = Decider(RULE)
+    assert not decider.push(times(6), scores(2, 2, 0, 0, 0, 2)).changes
+    (change,) = decider.push(times(3) + 6, scores(0, 2, 3)).changes
+    assert (change.raised, change.row, change.time, change.since) == (True, 2, 8.0, 5.0)
+    assert change.score == 2.0
+    assert decider.alarmed
+
+
+def test_an_alarm_ends_below_its_release_and_not_before() -> None:
+    decider = Decider(RULE)
+    decider.push(times(3), scores(2, 3, 2))
+    assert not decider.push(times(20) + 3, np.full(20, 0.9, np.float32)).changes
+    (change,) = decider.push(times(5) + 23, np.full(5, 0.7, np.float32)).changes
+    assert (change.raised, change.row, change.since, change.score) == (False, 2, 2.0, 2.0)
+
+
+def test_no_alarm_within_the_cool_down_and_one_at_its_end() -> None:
+    decider = Decider(RULE)
+    decider.push(times(3), scores(2, 2, 2))
+    (ended,) = decider.push(times(3) + 3, scores(0, 0, 0)).changes
+    assert ended.time == 5.0
+    changes = decider.push(times(6) + 6, scores(2, 2, 2, 2, 2, 2)).changes
+    assert [(change.raised, change.time) for change in changes] == [(True, 9.0)]
+
+
+SETTLING = Rule(threshold=1.0, release=0.8, of_peak=0.5)
+
+
+def test_an_alarm_ends_too_where_the_machine_settles_to_something_else() -> None:
+    decider = Decider(SETTLING)
+    begun, ended = decider.push(times(6), scores(0, 2, 10, 6, 4.9, 4)).changes
+    assert (begun.time, ended.time, ended.score) == (1.0, 4.0, 10.0)
+    assert not decider.push(times(4) + 6, scores(3, 5.9, 6, 4)).changes  # not above twice its lowest since
+    (again,) = decider.push(times(1) + 10, scores(6.1)).changes
+    assert again.raised
+
+
+def test_after_a_low_score_the_threshold_holds_again() -> None:
+    decider = Decider(SETTLING)
+    assert len(decider.push(times(3), scores(10, 4, 0.7)).changes) == 2
+    assert not decider.push(times(1) + 3, scores(1.1)).changes  # not twice 0.7
+    assert not decider.push(times(1) + 3, scores(0.4)).changes
+    (again,) = decider.push(times(2) + 3, scores(1.1, 1.2)).changes
+    assert (again.row, again.raised) == (0, True)
+
+
+def test_the_level_is_the_score_over_what_is_alarming_at_the_time() -> None:
+    level = Decider(SETTLING).push(times(5), scores(0.5, 10, 4, 4, 3)).level
+    np.testing.assert_allclose(level, [0.5, 10, 4, 0.5, 0.5])
+
+
+def test_a_settled_machine_of_which_nothing_is_known_is_still_settled() -> None:
+    decider = Decider(SETTLING)
+    decider.push(times(4), scores(10, 4, NAN, NAN))
+    assert not decider.push(times(2) + 4, scores(5, 7)).changes
+    assert decider.push(times(1) + 6, scores(8.1)).changes[0].raised
+
+
+def test_unknown_scores_neither_raise_nor_end_an_alarm() -> None:
+    decider = Decider(RULE)
+    assert not decider.push(times(5), scores(2, NAN, NAN, NAN, 2)).changes
+    assert decider.push(times(1) + 5, scores(2)).changes == []  # 2 of the last 5: the first has left
+    assert decider.push(times(1) + 6, scores(2)).changes[0].raised
+    assert not decider.push(times(50) + 7, np.full(50, NAN, np.float32)).changes
+    assert decider.alarmed
+    # After so long a silence it takes as many low scores as there could have been high ones.
+    assert not decider.push(times(2) + 57, scores(0, 0)).changes
+    assert not decider.push(times(1) + 59, scores(0)).changes[0].raised
+
+
+@given(
+    st.lists(st.one_of(st.floats(0, 9, width=32), st.just(NAN)), max_size=60),
+    st.sampled_from([RULE, SETTLING, Rule(1.0, 2, 3, 0.9, 2.0, 0.7)]),
+    st.data(),
+)
+def test_any_cut_of_the_stream_decides_alike(values: list[float], rule: Rule, data: st.DataObject) -> None:
+    all_scores, all_times = np.array(values, np.float32), times(len(values))
+    whole = Decider(rule).push(all_times, all_scores)
+    decider, start, changes, alarmed = Decider(rule), 0, [], []
+    while start < len(values):
+        stop = data.draw(st.integers(start + 1, len(values)))
+        part = decider.push(all_times[start:stop], all_scores[start:stop])
+        changes += [change._replace(row=change.row + start) for change in part.changes]
+        alarmed += part.alarmed.tolist()
+        start = stop
+    assert changes == whole.changes
+    assert alarmed == whole.alarmed.tolist()
+
+
+def test_a_clock_that_is_set_back_does_not_lengthen_the_cool_down() -> None:
+    decider = Decider(RULE)
+    decider.push(times(6) + 1000, scores(2, 2, 2, 0, 0, 0))
+    decider.shift(-1000.0)
+    changes = decider.push(times(6) + 6, scores(2, 2, 2, 2, 2, 2)).changes
+    assert [change.time for change in changes] == [9.0]
+
+
+def test_state_goes_on_with_the_threshold_that_was_set() -> None:
+    decider = Decider(RULE)
+    decider.rule = Rule(5.0, 3, 5, 0.8, 4.0)
+    decider.push(times(4), scores(6, 6, 6, 6))
+    other, own = Decider(RULE), Decider(RULE)
+    other.restore(decider.state())
+    own.restore(decider.state(), keep_threshold=True)
+    assert (other.alarmed, other.rule.threshold, own.rule.threshold) == (True, 5.0, 1.0)
+    more = (times(3) + 4, scores(0, 0, 0))
+    assert other.push(*more).changes == decider.push(*more).changes != []
+
+
+def test_out_of_one_is_the_score_itself() -> None:
+    decisions = Decider(Rule(1.0)).push(times(3), scores(0.5, 1.5, 0.5))
+    assert [change.raised for change in decisions.changes] == [True, False]
+    assert decisions.alarmed.tolist() == [False, True, False]
+    assert json.dumps(Decider(Rule(1.0)).state()["raised"]) == "null"
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+def test_statistic_of_few_scores(count: int) -> None:
+    assert decision_statistic(np.ones(count, np.float32), 3, 5).shape == (count,)
