@@ -13,7 +13,7 @@ from nearfar.errors import DataError
 from nearfar.frontend.fit_series import fit_series
 from nearfar.frontend.frontend import open_frontend
 from nearfar.frontend.grid import Grid
-from nearfar.frontend.join import frame_labels, frame_regimes, join
+from nearfar.frontend.join import frame_labels, frame_regimes, in_order, join
 from nearfar.frontend.series import SeriesFrontend
 from nearfar.frontend.settings import ChannelSettings, SeriesSettings
 from nearfar.recipe.series import SeriesFrontendSettings
@@ -168,6 +168,20 @@ class TestJoin:
         np.testing.assert_array_equal(found.times, np.concatenate([p.times for p in parts]))
         np.testing.assert_array_equal(found.values, np.concatenate([p.values for p in parts]))
 
+    def test_samples_of_other_rates_come_in_the_order_of_time(self) -> None:
+        slow = recording(np.arange(10.0), names="a")
+        fast = recording(np.ones(100), names="b", times=START + np.arange(100) / 10 + 0.01)
+        rows = [
+            (time, channel, value)
+            for part in in_order([slow, fast], simple("b", "a"))
+            for time, row in zip(part.times, part.values, strict=True)
+            for channel, value in zip(part.channels, row, strict=True)
+            if np.isfinite(value)
+        ]
+        assert [time for time, _, _ in rows] == sorted(time for time, _, _ in rows)
+        assert [value for _, channel, value in rows if channel == 1] == list(range(10))
+        assert [value for _, channel, value in rows if channel == 0] == [1.0] * 100
+
     def test_files_of_several_days_follow_each_other_in_any_order(self) -> None:
         days = [recording(np.full(10, day), times=START + 86_400 * day + np.arange(10.0)) for day in range(3)]
         frames = join([days[2], days[0], days[1]], simple("a"))
@@ -192,13 +206,47 @@ class TestJoin:
         logged = recording(np.ones(8), times=times, labels=labels, regime=regime)
         frames = join([logged], simple("a"))
         found = dict(
-            zip((frames.times - START).tolist(), frame_labels(frames.times, [logged], 1.0).tolist(), strict=True)
+            zip(
+                (frames.times - START).tolist(), frame_labels(frames.times, [logged], simple("a")).tolist(), strict=True
+            )
         )
         assert {time for time, label in found.items() if label} == {1.0}
         names = frame_regimes(frames.times, [logged], 1.0).tolist()
         assert names[:3] == ["low", "high", ""]
         assert names[-3:] == ["", "high", ""]
         assert frame_regimes(frames.times, [recording(np.ones(3))], 1.0).tolist() == [""] * len(frames.times)
+
+    def test_what_a_logger_has_missed_does_not_cut_a_labelled_fault(self) -> None:
+        labels = (np.arange(100) >= 20) & (np.arange(100) < 60)
+        keep = ~np.isin(np.arange(100), [10, 30, 31, *range(40, 55), 60, 80])
+        times = START + np.arange(100.0)
+        files = [
+            recording(np.ones(len(rows)), times=times[rows], labels=labels[rows].astype(np.int8))
+            for rows in np.array_split(np.flatnonzero(keep), [25, 30])
+        ]
+        settings = simple("a").model_copy(update={"max_gap": 3.0})
+        frames = join(files, settings)
+        faulty = frames.times[frame_labels(frames.times, files, settings) == 1] - START
+        # The one after the fault holds the last faulty value, as the one after it would.
+        np.testing.assert_array_equal(faulty, np.arange(20.0, 61.0))
+
+    def test_faulty_values_are_held_no_longer_than_max_gap(self) -> None:
+        times = START + np.array([0, 1, 2, 20, 21.0])
+        logged = recording(np.ones(5), times=times, labels=np.array([0, 1, 1, 0, 0], np.int8))
+        settings = simple("a").model_copy(update={"max_gap": 3.0})
+        frames = join([logged], settings)
+        faulty = frames.times[frame_labels(frames.times, [logged], settings) == 1] - START
+        assert faulty.tolist() == [1, 2, 3, 4, 5]
+        held = frames.times[np.isfinite(frames.values[:, 0])] - START
+        assert held.tolist() == [0, 1, 2, 3, 4, 5, 20, 21]
+
+    def test_a_slow_channel_is_faulty_between_its_samples_too(self) -> None:
+        slow = recording(np.ones(6), names="a", step=10.0, labels=np.array([0, 1, 1, 1, 0, 0], np.int8))
+        fast = recording(np.ones(60), names="b", labels=np.zeros(60, np.int8))
+        settings = simple("a", "b").model_copy(update={"max_gap": 0.0})
+        times = START + np.arange(60.0)
+        assert np.flatnonzero(frame_labels(times, [slow, fast], settings)).tolist() == list(range(10, 31))
+        assert not frame_labels(times, [fast, recording(np.ones(60), names="a")], settings).any()
 
 
 class TestFrontend:

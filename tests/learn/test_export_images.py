@@ -153,5 +153,5 @@ def test_the_mode_of_the_encoder_stays() -> None:
 
 
 def test_int8_wants_pictures() -> None:
-    with pytest.raises(ValueError, match="pictures to calibrate"):
+    with pytest.raises(ValueError, match="examples to calibrate"):
         export_image_graph(settled("cnn"), size=32, channels=3, dim=None, quantise="int8")

@@ -26,8 +26,8 @@ encoder:
   dim: 256
 """
 
-KINDS_OF_PAIRING = "columns, lead_body, title_body, heading_section, spans, views"
-KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm"
+KINDS_OF_PAIRING = "columns, lead_body, title_body, heading_section, spans, views, healthy"
+KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm, dilated_cnn, patch_transformer, spectral, mlp, feature_tokens"
 
 
 def complaint(text: str, *overrides: str) -> str:
@@ -50,7 +50,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "dim:",
             "layers:",
-            "r.yaml:9: encoder.layers: unknown key; it belongs to kind transformer or hf or vit, not 'static' (known",
+            "r.yaml:9: encoder.layers: unknown key; it belongs to kind transformer or hf or vit or dilated_cnn or patch_transformer or mlp or feature_tokens, not 'static' (known",
         ),
         ("min_tokens:", "min-tokens:", 'r.yaml:6: data.pairings.0.min-tokens: unknown key; did you mean "min_tokens"?'),
         ("min_tokens:", "min_words:", "r.yaml:6: data.pairings.0.min_words: unknown key; it belongs to kind lead_body"),
@@ -96,7 +96,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "encoder:",
             "frontend: null\nencoder:",
-            'r.yaml:7: frontend: expected a block with "kind" (text, image), got null',
+            'r.yaml:7: frontend: expected a block with "kind" (text, image, series, table), got null',
         ),
         ("  kind: static\n  dim: 256", "  static", "got 'static'; write {kind: static}"),
         (

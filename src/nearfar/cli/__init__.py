@@ -10,6 +10,7 @@ import typer
 
 from nearfar import __version__
 from nearfar.cli import (
+    calibrate,
     classify,
     cluster,
     compress,
@@ -20,12 +21,16 @@ from nearfar.cli import (
     edit,
     import_encoder,
     keys,
+    monitor,
     pictures,
     push,
     recipe,
+    replay,
     reranker,
     retrieve,
     search,
+    simulate,
+    tables,
     train,
 )
 from nearfar.errors import InterruptedRunError, NearfarError
@@ -46,6 +51,7 @@ app.command("import")(import_encoder.import_encoder)
 app.command()(convert.convert)
 app.command()(pictures.finetune)
 app.command()(pictures.views)
+app.command()(tables.columns)
 app.command()(search.inspect)
 app.command()(search.index)
 app.command()(search.watch)
@@ -55,10 +61,15 @@ app.command("search")(search.search)
 app.command()(retrieve.retrieve)
 app.command()(doctor.doctor)
 app.command()(push.push)
+app.command()(tables.similar)
 app.command()(dedupe.dedupe)
 app.command()(cluster.cluster)
 app.add_typer(classify.app, name="classify")
 app.command()(reranker.reranker)
+app.command()(monitor.monitor)
+app.command()(replay.replay)
+app.command()(calibrate.calibrate)
+app.add_typer(simulate.app, name="simulate")
 app.add_typer(keys.app, name="key")
 app.add_typer(recipe.app, name="recipe")
 

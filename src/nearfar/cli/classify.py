@@ -14,13 +14,14 @@ from nearfar.cli.options import AsJson
 from nearfar.cli.table_options import Id, Location, Text, Title
 
 app = typer.Typer(
-    help="Give texts or pictures labels, learned from a few examples, or say that none fits.", no_args_is_help=True
+    help="Give texts, pictures or rows labels, learned from a few examples, or say that none fits.",
+    no_args_is_help=True,
 )
 
 
 @app.command("fit")
 def fit(
-    bundle: Annotated[Path, typer.Argument(help="A bundle of texts or pictures.")],
+    bundle: Annotated[Path, typer.Argument(help="A bundle of texts, pictures or rows.")],
     labelled: Annotated[
         str,
         typer.Argument(

@@ -42,7 +42,6 @@ def cluster(
     from nearfar.cli.result_file import check_result_path, write_rows
     from nearfar.edge.collections.cluster import find_clusters
     from nearfar.edge.collections.gather import Columns, gather
-    from nearfar.edge.collections.top_terms import top_terms
 
     check_result_path(output)
     columns = Columns(text=text, image=image, title=title, id=id_, location=location)
@@ -52,11 +51,8 @@ def cluster(
     ):
         collection = gathered.collection
         found = find_clusters(collection.vectors, k, seed=seed, stages=stages)
-        names: list[list[str]] = [[] for _ in found.medoids]
-        if gathered.pictures is None:
-            stages("naming")
-            texts = (entry.content for entry in collection)
-            names = top_terms(texts, found.of.tolist(), count=terms)
+        stages("naming")
+        names = gathered.terms(found.of.tolist(), count=terms)
         stages.finish()
         if output is not None:
             fields = ("cluster", "id", "cosine", "outlier", "medoid", "terms", "location")

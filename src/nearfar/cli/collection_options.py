@@ -10,7 +10,7 @@ import typer
 Place = Annotated[Path, typer.Argument(metavar="BUNDLE|INDEX", help="A bundle, or an index alone.")]
 Source = Annotated[
     str | None,
-    typer.Argument(help="After a bundle: a folder or table (.jsonl, .csv, .parquet) of texts, or of pictures."),
+    typer.Argument(help="After a bundle: a folder or table (.jsonl, .csv, .parquet) of texts, pictures or rows."),
 ]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also write every row there (.csv or .jsonl).")]
 Image = Annotated[str, typer.Option(help="Of a table: the column with the picture.")]

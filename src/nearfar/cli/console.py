@@ -22,6 +22,7 @@ notes = Console(stderr=True, highlight=False)
 
 _ROWS = {
     "pixels": "raw pixels",
+    "columns": "columns as they are",
     "bm25": "BM25",
     "untrained": "encoder, untrained",
     "model": "trained, float",
@@ -46,7 +47,8 @@ _FIGURES = {
 }
 
 
-_TITLES = {
+_TITLES: dict[bool | str, str] = {
+    "rows": "Held-out rows, training rows as their neighbours",
     True: "Held-out pairs, all documents as candidates",
     False: "Held-out pictures, training pictures as their neighbours",
 }
@@ -119,7 +121,7 @@ def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
     """The figures of a bundle, its baselines beside it; half the 95 % interval beside the first figure."""
     names = [name for name in _FIGURES if any(name in values for values in metrics.values())]
     table = Table(
-        title=_TITLES["ndcg_at_10" in names],
+        title=_TITLES["rows" if "columns" in metrics else "ndcg_at_10" in names],
         title_justify="left",
         box=None,
         pad_edge=False,

@@ -32,7 +32,10 @@ def dedupe(
     ] = None,
     edits: Annotated[
         float,
-        typer.Option("--edits", help="Of texts: the share of words that may differ, from which the threshold comes."),
+        typer.Option(
+            "--edits",
+            help="Of texts and rows: the share of words or cells that may differ, from which the threshold comes.",
+        ),
     ] = 0.05,
     keep: Annotated[str, typer.Option("--keep", help="Which of a group stays: first or longest.")] = "first",
     passages: Passages = False,
@@ -66,7 +69,7 @@ def dedupe(
         if as_json:
             _print_groups_as_json(collection, groups, found)
         else:
-            _print_groups(collection, groups, found, output)
+            _print_groups(collection, groups, found, output, cells=gathered.rows is not None)
 
 
 def _group_rows(collection: Collection, groups: list[Group]) -> Iterator[dict[str, Any]]:
@@ -102,13 +105,16 @@ def _print_groups_as_json(collection: Collection, groups: list[Group], threshold
     typer.echo(json.dumps(summary, ensure_ascii=False, indent=1))
 
 
-def _print_groups(collection: Collection, groups: list[Group], threshold: Threshold, output: Path | None) -> None:
+def _print_groups(
+    collection: Collection, groups: list[Group], threshold: Threshold, output: Path | None, *, cells: bool
+) -> None:
     from rich.markup import escape
 
     from nearfar.cli.collection_tables import named
     from nearfar.cli.console import notes, out
 
-    words = f" and at least {threshold.overlap:.2f} of the word runs in common" if threshold.overlap else ""
+    what = "cells" if cells else "word runs"
+    words = f" and at least {threshold.overlap:.2f} of the {what} in common" if threshold.overlap else ""
     out.print(f"nearly the same: a cosine of at least {threshold.cosine:.3f}{words}", soft_wrap=True)
     found = (
         "" if threshold.found is None else f"{threshold.found:.0%} of lightly edited copies of these items are found, "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nearfar.cli import stream_options
 from nearfar.cli.options import Overrides
 from nearfar.errors import RecipeError
 
@@ -74,6 +75,8 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
 
     if bundle.manifest.compression:
         show_steps(bundle.manifest)
+    if bundle.manifest.frontend.kind == "table":
+        show_columns(bundle)
     if bundle.manifest.metrics:
         out.print()
         out.print(figures_table(bundle.manifest.metrics))
@@ -83,26 +86,64 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
         lines.append(f"\nnext:   nearfar index {bundle.path} FOLDER --teacher {teacher_folder(run)} -o my.index")
     elif bundle.manifest.frontend.kind == "text":
         lines.append(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index")
-    elif not bundle.manifest.classes:
+    elif bundle.manifest.frontend.kind == "table":
+        lines.append(f"\nnext:   nearfar similar {bundle.path} TABLE --row 1, or nearfar dedupe {bundle.path} TABLE")
+    elif bundle.manifest.frontend.kind == "image" and not bundle.manifest.classes:
         lines.append(f"\nnext:   nearfar finetune {run} LABELLED-FOLDER --per-class 10")
     for line in lines:  # with paths in them, which are to be copied as they are
         out.print(line, markup=False, soft_wrap=True)
 
 
+def show_columns(bundle: Bundle) -> None:
+    """What the columns of a table were taken for."""
+    from nearfar.bundle import table_card
+    from nearfar.cli.console import out, pairs_table
+    from nearfar.frontend.settings import TableSettings
+
+    assert isinstance(bundle.manifest.frontend, TableSettings)
+    out.print()
+    out.print(pairs_table(table_card.rows(bundle.manifest.frontend)))
+
+
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
-    pairs: Annotated[Path, typer.Argument(help="Table of held-out pairs (.jsonl, .csv, .parquet).")],
+    pairs: Annotated[
+        Path, typer.Argument(help="Table of held-out pairs (.jsonl, .csv, .parquet); of a monitor labelled samples.")
+    ],
     query: Annotated[str, typer.Option(help="Column with the queries.")] = "query",
     positive: Annotated[str, typer.Option(help="Column with what each should find: a text or a list.")] = "positive",
     json_output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
+    label: stream_options.Label = None,
+    threshold: stream_options.Threshold = None,
+    time: stream_options.Time = None,
+    channel: stream_options.Channel = None,
+    value: stream_options.Value = None,
+    machine_column: stream_options.MachineColumn = None,
+    machine: stream_options.Machine = None,
+    machines: stream_options.Machines = None,
+    rate: stream_options.Rate = None,
+    timezone: stream_options.Timezone = None,
 ) -> None:
-    """Measure a bundle on your own pairs, BM25 beside it: does the query find its text among all texts of the table?"""
+    """Measure a bundle on your own data.
+
+    Of texts: does a query find its text among all texts of the table, BM25 beside it? Of a monitor: do its alarms fit the faults that
+    somebody has labelled (--label), an alarm that is always on beside it?
+    """
     import json
 
     from nearfar import road
+    from nearfar.bundle import Bundle
     from nearfar.cli.console import figures_table, out, progress_lines
     from nearfar.road import as_metrics
 
+    opened = Bundle.open(bundle)
+    if opened.manifest.kind == "series-monitor":
+        from nearfar.cli.evaluate_stream import evaluate_stream
+        from nearfar.road.stored_series import Reading
+
+        reading = Reading(time, machine_column, channel, value, label, machines, rate, timezone)
+        evaluate_stream(opened, pairs, reading, machine=machine, threshold=threshold, json_output=json_output)
+        return
     with progress_lines() as stages:
         scores = road.evaluate(bundle, pairs, query=query, positive=positive, stages=stages)
     out.print(figures_table(as_metrics(scores)))

@@ -106,11 +106,11 @@ class Encoder:
         return self._bundle.manifest.classes
 
     def embed(self, items: Sequence[Item], side: Side = "document", *, batch_size: int = 64) -> Vectors:
-        """Embed texts or pictures, whichever the bundle is made for.
+        """Embed texts, pictures or rows, whichever the bundle is made for.
 
         Args:
             items: n texts of any length, also empty ones; or n pictures, each a path, the bytes of a file, or an array
-                (h, w) or (h, w, c) of uint8, uint16 or float32 in [0, 1].
+                (h, w) or (h, w, c) of uint8, uint16 or float32 in [0, 1]; or n rows, each a mapping of columns to cells.
             side: which tower and prompt to use.
             batch_size: most items in one run of the graph; less where they are large. It changes speed and memory, not the
                 result beyond rounding.
@@ -119,7 +119,7 @@ class Encoder:
             float32 (n, d), rows of unit length, in the order of `items`.
 
         Raises:
-            DataError: an item is not a string, or not a picture that can be used.
+            DataError: an item is not a string, a picture that can be used, or a row with a known column.
             MissingExtraError: Pillow, which reads pictures, is not installed.
             BundleError: the graph fails on these items.
         """

@@ -280,7 +280,7 @@ def _healthy_frames(recordings: Sequence[Samples], settings: SeriesSettings) -> 
         machines.setdefault(recording.machine, []).append(recording)
     for of_machine in machines.values():
         frames = join(of_machine, settings)
-        parts.append(frames.values[frame_labels(frames.times, of_machine, settings.period) == 0])
+        parts.append(frames.values[frame_labels(frames.times, of_machine, settings) == 0])
     return np.concatenate(parts)
 
 

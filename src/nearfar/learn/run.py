@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nearfar.errors import DataError, NearfarError, RunError
 from nearfar.learn.data.whole import write_whole
 from nearfar.learn.pairs import PreparedPairs, TrainedPairs
 from nearfar.learn.pictures import PreparedPictures, TrainedPictures
+from nearfar.learn.rows import PreparedRows, TrainedRows
+from nearfar.learn.series import PreparedSeries, TrainedSeries
 from nearfar.learn.teaching import TeacherEncoder
 from nearfar.learn.trainer.fit import fit
 from nearfar.learn.trainer.processes import fit_in_processes
 from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, dump_recipe, load_recipe
+from nearfar.recipe.modality import Modality
 
-TrainedRun = TrainedPairs | TrainedPictures
+PreparedRun = PreparedPairs | PreparedPictures | PreparedSeries | PreparedRows
+"""The data of a run, by what it is of."""
+
+TrainedRun = TrainedPairs | TrainedPictures | TrainedSeries | TrainedRows
 """A finished run, by what it learned from."""
+
+_PREPARED: Mapping[Modality, type[PreparedRun]] = {
+    "text": PreparedPairs,
+    "image": PreparedPictures,
+    "series": PreparedSeries,
+    "table": PreparedRows,
+}
 
 
 def open_run(directory: Path) -> TrainedRun:
@@ -40,9 +53,9 @@ def check_is_run(directory: Path) -> None:
         raise RunError(f"{directory} is not a run: it has no recipe.yaml. Give a directory that `nearfar train` made.")
 
 
-def open_prepared(recipe: Recipe, directory: Path) -> PreparedPairs | PreparedPictures:
+def open_prepared(recipe: Recipe, directory: Path) -> PreparedRun:
     """Open the data that the run of a recipe has prepared."""
-    return (PreparedPictures if recipe.modality == "image" else PreparedPairs).open(directory)
+    return _PREPARED[recipe.modality].open(directory)
 
 
 def prepare_run(
@@ -50,7 +63,7 @@ def prepare_run(
     directory: Path,
     stages: Stages = silent,
     teacher: Callable[[], TeacherEncoder] | None = None,
-) -> PreparedPairs | PreparedPictures:
+) -> PreparedRun:
     """Read the data of a recipe into a run directory, which must exist; what is finished there is taken up as it is.
 
     Args:
@@ -62,9 +75,10 @@ def prepare_run(
     Raises:
         DataError: where the data cannot be used.
     """
-    if recipe.modality == "image":
-        return PreparedPictures.prepare(recipe, directory, stages)
-    return PreparedPairs.prepare(recipe, directory, stages, teacher)
+    kind = _PREPARED[recipe.modality]
+    if issubclass(kind, PreparedPairs):
+        return kind.prepare(recipe, directory, stages, teacher)
+    return kind.prepare(recipe, directory, stages)
 
 
 def train_run(
@@ -126,7 +140,8 @@ def _train(
 
 
 def _is_prepared(directory: Path) -> bool:
-    return any((directory / "data" / name).is_file() for name in ("corpus.json", "pictures.json"))
+    wholes = ("corpus.json", "pictures.json", "series.json", "rows.json")
+    return any((directory / "data" / name).is_file() for name in wholes)
 
 
 def _withdraw(directory: Path) -> None:

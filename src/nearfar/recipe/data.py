@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
+from nearfar.recipe.pairing import PairingRule
+from nearfar.recipe.series import HealthyPairing, SeriesSource
 from nearfar.recipe.settings import Amount, Count, Fraction, Settings
+from nearfar.recipe.table import RowsSource
 
 
 class FolderSource(Settings):
@@ -107,15 +111,7 @@ class DigitsSource(Settings):
 ImageSource = ImagesSource | ImageTableSource | DigitsSource
 TextSource = FolderSource | TableSource | DocstringsSource
 
-Source = Annotated[TextSource | ImageSource, Field(discriminator="kind")]
-
-
-class PairingRule(Settings):
-    """What every pairing rule has."""
-
-    measure: bool = True
-    """Whether held-out pairs of this rule are measured. `false` for a rule that is only there to learn from: its texts are
-    no candidates then, and nothing of a held-out document is trained on either way."""
+Source = Annotated[TextSource | ImageSource | SeriesSource | RowsSource, Field(discriminator="kind")]
 
 
 class ColumnsPairing(PairingRule):
@@ -169,8 +165,8 @@ class SpansPairing(PairingRule):
 
 
 class ViewsPairing(PairingRule):
-    """Two views of one picture belong together; how they are drawn is said in `views`. What else is positive (pictures of one label
-    for `sup_con`, nearest neighbours for `nnclr`) the method says.
+    """Two views of one picture, or of one row of a table, belong together; how they are drawn is said in `views`, or for rows in
+    `method`. What else is positive (pictures of one label for `sup_con`, nearest neighbours for `nnclr`) the method says.
     """
 
     kind: Literal["views"]
@@ -178,11 +174,26 @@ class ViewsPairing(PairingRule):
 
 TextPairing = ColumnsPairing | LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing | SpansPairing
 
-Pairing = Annotated[TextPairing | ViewsPairing, Field(discriminator="kind")]
+Pairing = Annotated[TextPairing | ViewsPairing | HealthyPairing, Field(discriminator="kind")]
+
+_OF_ITEMS = (
+    # What a source yields, its classes, and the rules that such items are paired by.
+    ("text", TextSource, TextPairing, ""),
+    ("pictures", ImageSource, ViewsPairing, "; the pairing of pictures is 'views'"),
+    ("series", SeriesSource, HealthyPairing, "; the pairing of series is 'healthy'"),
+    ("rows", RowsSource, ViewsPairing, "; the pairing of rows is 'views'"),
+)
+
+_ONLY_RULES = {"series": "healthy", "rows": "views"}
+"""Kind of a source whose items have one rule, which need not be written -> that rule."""
 
 
 class Split(Settings):
-    """Which pairs are held out. Pairs that share a text, or were cut from one document, stay on the same side."""
+    """Which pairs are held out. Pairs that share a text, or were cut from one document, stay on the same side.
+
+    Series are split in time: the first part of each machine's trains, then comes what validates, then what tests, with a window
+    between.
+    """
 
     by: Literal["random", "group"] = "random"
     """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part."""
@@ -205,13 +216,22 @@ class Data(Settings):
     source: Source
     """Where the data lies."""
     pairings: tuple[Pairing, ...] = Field(min_length=1)
-    """One or more rules; their pairs are mixed."""
+    """One or more rules; their pairs are mixed. Of series it may be left out, and is then `healthy`; of rows, and is then `views`."""
     split: Split = Split()
     labels_per_class: Count | None = None
     """Pictures: learn from the labels of so many training pictures a class, drawn at random; `null` from all. Only methods that
     learn from labels care."""
     bad_rows: Literal["refuse", "skip"] = "skip"
     """Whether a row or file that cannot be read stops the run; skipped ones are counted and shown either way."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_have_one_rule(cls, values: object) -> object:
+        source = values.get("source") if isinstance(values, Mapping) else None
+        rule = _ONLY_RULES.get(str(source.get("kind"))) if isinstance(source, Mapping) else None
+        if isinstance(values, Mapping) and rule is not None:
+            return {"pairings": [{"kind": rule}], **values}
+        return values
 
     @model_validator(mode="after")
     def _something_is_measured(self) -> Self:
@@ -221,12 +241,13 @@ class Data(Settings):
 
     @model_validator(mode="after")
     def _pairings_fit_the_source(self) -> Self:
-        pictures = isinstance(self.source, ImageSource)
+        rules, hint = next((rules, hint) for _, sources, rules, hint in _OF_ITEMS if isinstance(self.source, sources))
         for pairing in self.pairings:
-            if isinstance(pairing, ViewsPairing) != pictures:
+            fits = isinstance(pairing, rules)
+            if not fits:
+                items = next(items for items, _, others, _ in _OF_ITEMS if isinstance(pairing, others))
                 raise ValueError(
-                    f"pairing '{pairing.kind}' is for {'text' if pictures else 'pictures'}, but the source is '{self.source.kind}'"
-                    + ("; the pairing of pictures is 'views'" if pictures else "")
+                    f"pairing '{pairing.kind}' is for {items}, but the source is '{self.source.kind}'{hint}"
                 )
         if not isinstance(self.source, TableSource) and any(p.kind == "columns" for p in self.pairings):
             raise ValueError(

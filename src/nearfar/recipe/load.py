@@ -70,6 +70,7 @@ def parse_recipe(text: str, *, name: str = "<recipe>", base: Path, overrides: Se
     for override in overrides:
         apply_override(located, override, root)
     _fill_default_kinds(located.data, root)
+    _fill_kind_of_views(located.data)
     try:
         recipe = Recipe.model_validate(located.data)
     except ValidationError as error:
@@ -88,6 +89,14 @@ def _fill_default_kinds(data: Any, node: Node) -> None:
     elif isinstance(data, list) and node.items is not None:
         for item in data:
             _fill_default_kinds(item, node.items)
+
+
+def _fill_kind_of_views(data: dict[str, Any]) -> None:
+    """Views are of the kind that the frontend is; for text, which has none, any will do to say so."""
+    views, frontend = data.get("views"), data.get("frontend")
+    if isinstance(views, dict) and "kind" not in views:
+        kind = frontend.get("kind") if isinstance(frontend, dict) else None
+        views["kind"] = kind if kind == "series" else "image"
 
 
 class _Rebase:

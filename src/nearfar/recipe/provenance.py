@@ -21,6 +21,10 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
     """
     if recipe.modality == "image":
         return _policy_of_images(recipe)
+    if recipe.modality == "series":
+        return _policy_of_series(recipe)
+    if recipe.modality == "table":
+        return _policy_of_rows(recipe)
     negatives, method = recipe.negatives, recipe.of_text.method
     sources: dict[str, dict[str, Any]] = {"batch": {"pairs": recipe.train.batch_size}}
     if isinstance(method, Distil) and method.corpus:
@@ -65,6 +69,33 @@ def _policy_of_images(recipe: Recipe) -> dict[str, Any]:
         "sources": {} if without else {method["kind"]: {"pictures": recipe.train.batch_size, **own}},
         "mining": None,
         "ignored": [] if without else ["the picture itself"],
+        "margin": None,
+        "debias": 0.0,
+        "hardness": 0.0,
+    }
+
+
+def _policy_of_series(recipe: Recipe) -> dict[str, Any]:
+    """Only faults that were made are negative."""
+    method = recipe.of_series.method
+    of = {"machine": "its machine", "batch": "all machines of the batch"}[method.negatives]
+    faults = {"kinds": ", ".join(method.faults.kinds), "strength": list(method.faults.strength)}
+    return {
+        "sources": {"synthetic_faults": {"per_window": method.per_window, "of": of, **faults}},
+        "mining": None,
+        "ignored": ["other healthy windows"],
+        "margin": None,
+        "debias": 0.0,
+        "hardness": 0.0,
+    }
+
+
+def _policy_of_rows(recipe: Recipe) -> dict[str, Any]:
+    """All other rows of the batch are negative."""
+    return {
+        "sources": {"batch": {"rows": recipe.train.batch_size, "temperature": recipe.of_table.method.temperature}},
+        "mining": None,
+        "ignored": ["the row itself"],
         "margin": None,
         "debias": 0.0,
         "hardness": 0.0,

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import Field, Strict, model_validator
 
 from nearfar.recipe.compress import Compress
 from nearfar.recipe.data import Data, ImageSource, ImagesSource, ImageTableSource
 from nearfar.recipe.distil import Distil, Teacher
-from nearfar.recipe.image_encoders import ImageEncoderBlock, ImageEncoderSettings
+from nearfar.recipe.image_encoders import ImageEncoderBlock
 from nearfar.recipe.images import ImageFrontendSettings
 from nearfar.recipe.methods import ImageMethodSettings
+from nearfar.recipe.modality import PARTS, Modality, items_of
 from nearfar.recipe.negatives import Negatives
 from nearfar.recipe.pair_method import DualEncoder
+from nearfar.recipe.series import (
+    FaultContrast,
+    PatchTransformerEncoder,
+    SeriesEncoderSettings,
+    SeriesFrontendSettings,
+    SeriesSource,
+    SeriesViews,
+    SpectralEncoder,
+    Watch,
+)
 from nearfar.recipe.settings import Settings
+from nearfar.recipe.table import RowsSource, Scarf, TableEncoderSettings, TableFrontendSettings
 from nearfar.recipe.text import (
     HuggingFaceEncoder,
     StaticEncoder,
@@ -26,10 +38,20 @@ from nearfar.recipe.text import (
 from nearfar.recipe.training import Evaluation, Export, Training
 from nearfar.recipe.views import Views
 
-Frontend = Annotated[TextFrontendSettings | ImageFrontendSettings, Field(discriminator="kind")]
-Encoder = Annotated[TextEncoderSettings | ImageEncoderBlock, Field(discriminator="kind")]
+Frontend = Annotated[
+    TextFrontendSettings | ImageFrontendSettings | SeriesFrontendSettings | TableFrontendSettings,
+    Field(discriminator="kind"),
+]
+Encoder = Annotated[
+    TextEncoderSettings | ImageEncoderBlock | SeriesEncoderSettings | TableEncoderSettings,
+    Field(discriminator="kind"),
+]
 TextMethod = DualEncoder | Distil
-Method = Annotated[TextMethod | ImageMethodSettings, Field(discriminator="kind")]
+Method = Annotated[
+    TextMethod | ImageMethodSettings | FaultContrast | Scarf,
+    Field(discriminator="kind"),
+]
+AnyViews = Annotated[Views | SeriesViews, Field(discriminator="kind")]
 
 
 class TextParts(NamedTuple):
@@ -50,6 +72,26 @@ class ImageParts(NamedTuple):
     method: ImageMethodSettings
 
 
+class SeriesParts(NamedTuple):
+    """The blocks of a recipe for series that are of its own kind."""
+
+    source: SeriesSource
+    frontend: SeriesFrontendSettings
+    views: SeriesViews
+    encoder: SeriesEncoderSettings
+    method: FaultContrast
+    watch: Watch
+
+
+class TableParts(NamedTuple):
+    """The blocks of a recipe for rows of tables that are of its own kind."""
+
+    source: RowsSource
+    frontend: TableFrontendSettings
+    encoder: TableEncoderSettings
+    method: Scarf
+
+
 class Recipe(Settings):
     """A whole run: data, frontend, views, encoder, method, negatives, training, evaluation, export."""
 
@@ -62,8 +104,8 @@ class Recipe(Settings):
     data: Data
     frontend: Frontend = TextFrontendSettings()
     """How an item becomes what the encoder takes."""
-    views: Views | None = None
-    """How views of a picture are drawn; only for pictures, where it has a default of its own."""
+    views: AnyViews | None = None
+    """How views of a picture or of a window of series are drawn; only for these, where it has a default of its own."""
     encoder: Encoder
     """What turns an item into a vector."""
     teacher: Teacher | None = None
@@ -77,9 +119,11 @@ class Recipe(Settings):
     export: Export = Export()
     compress: Compress | None = None
     """Steps that make what ships smaller, each measured; without them `export` says what ships."""
+    watch: Watch | None = None
+    """How healthy series become alarms on the device; only for series, where it has a default of its own."""
 
     @property
-    def modality(self) -> Literal["text", "image"]:
+    def modality(self) -> Modality:
         """What the items are."""
         return self.frontend.kind
 
@@ -100,8 +144,30 @@ class Recipe(Settings):
         assert isinstance(frontend, ImageFrontendSettings)
         assert isinstance(encoder, ImageEncoderBlock)
         assert isinstance(method, ImageMethodSettings)
-        assert self.views is not None
+        assert isinstance(self.views, Views)
         return ImageParts(source, frontend, self.views, encoder, method)
+
+    @property
+    def of_series(self) -> SeriesParts:
+        """The blocks of a recipe for series."""
+        source, frontend, encoder, method = self.data.source, self.frontend, self.encoder, self.method
+        assert isinstance(source, SeriesSource)
+        assert isinstance(frontend, SeriesFrontendSettings)
+        assert isinstance(self.views, SeriesViews)
+        assert isinstance(encoder, SeriesEncoderSettings)
+        assert isinstance(method, FaultContrast)
+        assert self.watch is not None
+        return SeriesParts(source, frontend, self.views, encoder, method, self.watch)
+
+    @property
+    def of_table(self) -> TableParts:
+        """The blocks of a recipe for rows of tables."""
+        source, frontend, encoder, method = self.data.source, self.frontend, self.encoder, self.method
+        assert isinstance(source, RowsSource)
+        assert isinstance(frontend, TableFrontendSettings)
+        assert isinstance(encoder, TableEncoderSettings)
+        assert isinstance(method, Scarf)
+        return TableParts(source, frontend, encoder, method)
 
     @model_validator(mode="before")
     @classmethod
@@ -115,55 +181,74 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _pictures_have_their_own_defaults(cls, values: object) -> object:
+    def _each_kind_has_its_own_defaults(cls, values: object) -> object:
         if not isinstance(values, dict):
             return values
         frontend = values.get("frontend")
-        if not isinstance(frontend, Mapping) or frontend.get("kind") != "image":
+        kind = frontend.get("kind") if isinstance(frontend, Mapping) else None
+        if not isinstance(kind, str) or kind not in PARTS or kind == "text":
             return values
         train, evaluate = values.get("train", {}), values.get("evaluate", {})
-        own: dict[str, Any] = {"views": values.get("views") if values.get("views") is not None else {}}
+        own: dict[str, Any] = {}
+        if PARTS[kind].views is not None:
+            views = values.get("views")
+            own["views"] = {"kind": kind, **views} if isinstance(views, Mapping) else views or {"kind": kind}
         if isinstance(train, dict):
             own["train"] = {"early_stop": None, **train}
         if isinstance(evaluate, dict):
-            own["evaluate"] = {"baselines": ("pixels", "untrained"), **evaluate}
+            own["evaluate"] = {"baselines": PARTS[kind].baselines, **evaluate}
+        if kind == "series" and values.get("watch") is None:
+            own["watch"] = {}
         return {**values, **own}
 
     @model_validator(mode="after")
     def _parts_are_of_one_kind(self) -> Self:
-        pictures = self.modality == "image"
-        if pictures != isinstance(self.data.source, ImageSource):
-            kinds = "image" if not pictures else "text"
-            raise ValueError(
-                f"data.source is '{self.data.source.kind}', which frontend '{self.modality}' does not read: set frontend.kind to {kinds}"
+        parts = PARTS[self.modality]
+        fits = [
+            isinstance(block, known)
+            for block, known in (
+                (self.data.source, parts.sources),
+                (self.encoder, parts.encoders),
+                (self.method, parts.methods),
             )
-        if pictures != isinstance(self.encoder, ImageEncoderSettings):
+        ]
+        if not fits[0]:
+            reads = next(kind for kind, other in PARTS.items() if isinstance(self.data.source, other.sources))
+            raise ValueError(
+                f"data.source is '{self.data.source.kind}', which frontend '{self.modality}' does not read: set frontend.kind to {reads}"
+            )
+        if not fits[1]:
             raise ValueError(f"encoder '{self.encoder.kind}' does not take what frontend '{self.modality}' gives")
-        if pictures != isinstance(self.method, ImageMethodSettings):
-            raise ValueError(
-                f"method '{self.method.kind}' is for {'text' if pictures else 'pictures'}: "
-                + ("choose one for pictures, such as simclr" if pictures else "leave it out, or set it to dual_encoder")
-            )
-        if pictures and self.teacher is not None:
-            raise ValueError("teacher is for text: leave it out")
-        if not pictures and self.views is not None:
-            raise ValueError("views are for pictures: leave them out")
-        if not pictures and self.data.labels_per_class is not None:
-            raise ValueError("data.labels_per_class is for pictures: leave it out")
-        if pictures and self.negatives != Negatives():
-            raise ValueError(
-                f"negatives are set, but method '{self.method.kind}' has its own: leave them out, and see the keys of method"
-            )
-        odd = [name for name in self.evaluate.baselines if name == ("bm25" if pictures else "pixels")]
+        if not fits[2]:
+            raise ValueError(f"method '{self.method.kind}' is for {items_of(self.method, 'methods')}: {parts.method}")
+        self._nothing_of_another_kind()
+        odd = [name for name in self.evaluate.baselines if name not in parts.baselines]
         if odd:
             raise ValueError(f"evaluate.baselines has {odd[0]}, which frontend '{self.modality}' cannot be measured by")
         metric = self.train.early_stop.metric if self.train.early_stop else None
-        if metric is not None and pictures != (metric == "knn_accuracy"):
+        if metric is not None and metric not in parts.metrics:
             raise ValueError(
                 f"train.early_stop.metric is {metric}, which is not measured for frontend '{self.modality}'"
-                + ("; set it to knn_accuracy" if pictures else "")
+                + (f"; set it to {parts.metrics[0]}" if self.modality != "text" else "")
             )
         return self
+
+    def _nothing_of_another_kind(self) -> None:
+        """Refuse blocks that the items of the recipe have no use for."""
+        kind, parts = self.modality, PARTS[self.modality]
+        if kind != "text" and self.teacher is not None:
+            raise ValueError("teacher is for text: leave it out")
+        if self.views is not None and (parts.views is None or not isinstance(self.views, parts.views)):
+            theirs = "pictures" if isinstance(self.views, Views) else "series"
+            raise ValueError(f"views are for {theirs}: leave them out")
+        if kind != "image" and self.data.labels_per_class is not None:
+            raise ValueError("data.labels_per_class is for pictures: leave it out")
+        if kind != "text" and self.negatives != Negatives():
+            raise ValueError(
+                f"negatives are set, but method '{self.method.kind}' has its own: leave them out, and see the keys of method"
+            )
+        if kind != "series" and self.watch is not None:
+            raise ValueError("watch is for series: leave it out")
 
     @model_validator(mode="after")
     def _image_parts_fit(self) -> Self:
@@ -187,6 +272,49 @@ class Recipe(Settings):
         output_dim = getattr(encoder, "output_dim", None)
         if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:
             raise ValueError(f"export.dim is {self.export.dim}, but the encoder gives only {output_dim} dimensions")
+        return self
+
+    @model_validator(mode="after")
+    def _series_parts_fit(self) -> Self:
+        if self.modality != "series":
+            return self
+        _, frontend, _, encoder, _, _ = self.of_series
+        window = frontend.window
+        if isinstance(encoder, PatchTransformerEncoder):
+            if window % encoder.patch:
+                raise ValueError(
+                    f"encoder.patch is {encoder.patch}, which does not divide frontend.window ({window}): change one of the two"
+                )
+            if encoder.width % encoder.heads:
+                raise ValueError(
+                    f"encoder.width is {encoder.width}, which is no multiple of encoder.heads ({encoder.heads})"
+                )
+        if isinstance(encoder, SpectralEncoder) and encoder.segment > window:
+            raise ValueError(
+                f"encoder.segment is {encoder.segment}, but frontend.window has only {window} frames: lower it, or take a longer window"
+            )
+        if self.data.split.by != "random":
+            raise ValueError("data.split.by is for text and pictures: series are split in time; leave it out")
+        for name, value in (("export.dim", self.export.dim), ("compress", self.compress)):
+            if value is not None:
+                raise ValueError(
+                    f"{name} is for text and pictures: leave it out; encoder.dim and encoder.width say how small it is"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _table_parts_fit(self) -> Self:
+        if self.modality != "table":
+            return self
+        encoder = self.of_table.encoder
+        if self.compress is not None:
+            raise ValueError(
+                "compress is for text and pictures: leave it out; encoder.width and encoder.dim say how small it is"
+            )
+        if self.export.dim is not None and self.export.dim > encoder.output_dim:
+            raise ValueError(
+                f"export.dim is {self.export.dim}, but the encoder gives only {encoder.output_dim} dimensions"
+            )
         return self
 
     @model_validator(mode="after")

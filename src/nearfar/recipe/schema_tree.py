@@ -63,20 +63,25 @@ class Node:
         return self._node(self.schema["items"]) if "items" in self.schema else None
 
     @property
+    def _union(self) -> dict[str, Any]:
+        """The schema that has the `discriminator`: this one, or what stands beside null."""
+        return next((s for s in (self.schema, *self.schema.get("anyOf", ())) if "discriminator" in s), {})
+
+    @property
     def variants(self) -> dict[str, Node]:
         """Kind -> block, for a union told apart by `discriminator`; otherwise empty."""
-        mapping = self.schema.get("discriminator", {}).get("mapping", {})
+        mapping = self._union.get("discriminator", {}).get("mapping", {})
         return {kind: self._node({"$ref": reference}) for kind, reference in self._in_schema_order(mapping)}
 
     def _in_schema_order(self, mapping: dict[str, str]) -> list[tuple[str, str]]:
         """Pydantic sorts the mapping by name; the order of the union's members is the author's."""
-        order = [member["$ref"] for member in self.schema.get("oneOf", ())]
+        order = [member["$ref"] for member in self._union.get("oneOf", ())]
         return sorted(mapping.items(), key=lambda entry: order.index(entry[1]))
 
     @property
     def discriminator(self) -> str | None:
         """The key that says which variant a block is."""
-        name = self.schema.get("discriminator", {}).get("propertyName")
+        name = self._union.get("discriminator", {}).get("propertyName")
         return None if name is None else str(name)
 
     @property
@@ -108,7 +113,8 @@ class Node:
     def expected(self) -> str:
         """In plain words what may be written here."""
         if self.variants:
-            return f'a block with "{self.discriminator}" ({", ".join(self.variants)})'
+            null = " or null" if any(a.schema.get("type") == "null" for a in self.alternatives) else ""
+            return f'a block with "{self.discriminator}" ({", ".join(self.variants)}){null}'
         if self.alternatives:
             return " or ".join(alternative.expected() for alternative in self.alternatives)
         if self.allowed:
@@ -147,7 +153,7 @@ class Node:
         if self.variants:
             forms: dict[str, list[str]] = {}
             for kind in self.variants:
-                forms.setdefault(self.schema["discriminator"]["mapping"][kind], []).append(kind)
+                forms.setdefault(self._union["discriminator"]["mapping"][kind], []).append(kind)
             for kinds in forms.values():
                 variant = self.variants[kinds[0]]
                 yield Block(path, tuple(kinds), variant)

@@ -17,7 +17,9 @@ from nearfar.recipe.data import (
 )
 from nearfar.recipe.distil import Distil
 from nearfar.recipe.schema import Recipe
+from nearfar.recipe.series import HealthyPairing, SeriesSource
 from nearfar.recipe.settings import Settings
+from nearfar.recipe.table import RowsSource
 from nearfar.recipe.text import (
     HuggingFaceEncoder,
     ModelTokenizer,
@@ -27,14 +29,19 @@ from nearfar.recipe.text import (
     TransformerEncoder,
 )
 
+_ITEMS = {"image": "pictures", "series": "windows", "table": "rows"}
+
 
 def summarise(recipe: Recipe) -> list[tuple[str, str]]:
     """Rows (what, how) that say what a run of `recipe` would do."""
-    middle = _of_images(recipe) if recipe.modality == "image" else _of_text(recipe)
+    middle = {"text": _of_text, "image": _of_images, "series": _of_series, "table": _of_table}[recipe.modality](recipe)
     return [
         ("recipe", recipe.name + (f": {recipe.description.strip()}" if recipe.description else "")),
         ("data", _source(recipe.data)),
-        ("positives", "; ".join(_pairing(pairing, rest=_rest(recipe)) for pairing in recipe.data.pairings)),
+        (
+            "positives",
+            "; ".join(_pairing(pairing, rest=_rest(recipe), item=_item(recipe)) for pairing in recipe.data.pairings),
+        ),
         ("held out", _split(recipe.data)),
         *middle,
         ("training", _training(recipe)),
@@ -59,6 +66,41 @@ def _of_images(recipe: Recipe) -> list[tuple[str, str]]:
     return [
         ("pictures", pixels),
         ("views", _keys(views)),
+        ("encoder", _kind(encoder)),
+        ("method", _kind(method)),
+    ]
+
+
+def _of_series(recipe: Recipe) -> list[tuple[str, str]]:
+    _, frontend, views, encoder, method, watch = recipe.of_series
+    period = f"{frontend.period:g} s" if frontend.period else "as far apart as the data has them"
+    scorers = ", ".join(f"{scorer.by} of {scorer.features}" for scorer in watch.scorers)
+    promise = f"{watch.false_alarms_per_day:g} false alarms a day"
+    return [
+        ("frames", f"{period}; windows of {frontend.window}"),
+        ("views", _keys(views)),
+        ("encoder", _kind(encoder)),
+        ("method", _kind(method)),
+        ("alarms", f"{promise}, {watch.needed} of {watch.out_of} scores; the best of {scorers}"),
+    ]
+
+
+def _of_table(recipe: Recipe) -> list[tuple[str, str]]:
+    source, frontend, encoder, method = recipe.of_table
+    said = [
+        f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {what}"
+        for what, names in (
+            ("numbers", source.columns.numbers),
+            ("categories", source.columns.categories),
+            ("dates", source.columns.dates),
+            ("ignored", source.columns.ignore),
+        )
+        if names
+    ]
+    columns = "; ".join([*said, "the rest is found out from the cells" if said else "found out from the cells"])
+    return [
+        ("columns", columns),
+        ("numbers", f"{frontend.scale} scale; up to {frontend.most_categories} categories a column"),
         ("encoder", _kind(encoder)),
         ("method", _kind(method)),
     ]
@@ -105,6 +147,13 @@ def _read_from(source: Source) -> str:
     if isinstance(source, DocstringsSource):
         of = ", ".join(str(path) for path in source.paths) or "the standard library and installed packages"
         return f"docstrings of {of}" + (f", at most {source.limit_files:,} files" if source.limit_files else "")
+    if isinstance(source, SeriesSource):
+        of = {"one": "of one machine", "file": "each file a machine", "folder": "each folder a machine"}[source.machine]
+        whose = f"machines in {source.columns.machine}" if source.columns.machine else of
+        return f"series in {source.path}, {whose}" + _if_missing(source.path)
+    if isinstance(source, RowsSource):
+        named = f"labels in {source.columns.label}" if source.columns.label else "without labels"
+        return f"rows of {source.path}, {named}" + _if_missing(source.path)
     return f"{source.kind} {source.path}" + _if_missing(source.path)
 
 
@@ -121,18 +170,25 @@ def _rest(recipe: Recipe) -> str:
     return "their documents" if taught else "the rest"
 
 
-def _pairing(pairing: object, *, rest: str) -> str:
+def _item(recipe: Recipe) -> str:
+    return "row" if recipe.modality == "table" else "picture"
+
+
+def _pairing(pairing: object, *, rest: str, item: str) -> str:
     if isinstance(pairing, ColumnsPairing):
         negative = f", negatives in {pairing.negative}" if pairing.negative else ""
         return f"columns {pairing.query} and {pairing.positive}{negative}"
     if isinstance(pairing, SpansPairing):
         return f"spans of {pairing.min_tokens} to {pairing.max_tokens} tokens and {rest}"
+    if isinstance(pairing, HealthyPairing):
+        return f"two healthy windows of a machine, {100 * pairing.near:g}% of them within {pairing.reach:g} windows"
     kind = str(getattr(pairing, "kind", "")).replace("_", " ")
-    return "two views of a picture" if kind == "views" else kind
+    return f"two views of a {item}" if kind == "views" else kind
 
 
 def _split(data: Data) -> str:
-    return f"{100 * data.split.validation:g}% to validate, {100 * data.split.test:g}% to test, by {data.split.by}; bad rows: {data.bad_rows}"
+    how = "in time" if isinstance(data.source, SeriesSource) else f"by {data.split.by}"
+    return f"{100 * data.split.validation:g}% to validate, {100 * data.split.test:g}% to test, {how}; bad rows: {data.bad_rows}"
 
 
 def _frontend(recipe: Recipe) -> str:
@@ -196,7 +252,7 @@ def _negatives(recipe: Recipe) -> str:
 
 
 def _training(recipe: Recipe) -> str:
-    train, items = recipe.train, "pictures" if recipe.modality == "image" else "pairs"
+    train, items = recipe.train, _ITEMS.get(recipe.modality, "pairs")
     steps = f" or {train.max_steps:,} steps" if train.max_steps else ""
     parts = [
         f"{train.epochs:g} epochs{steps}",

@@ -12,8 +12,11 @@ from nearfar.recipe.settings import Amount, Count, Fraction, Settings
 class EarlyStop(Settings):
     """Stop when the validation metric no longer grows."""
 
-    metric: Literal["ndcg_at_10", "recall_at_1", "recall_at_10", "mrr_at_10", "knn_accuracy"] = "ndcg_at_10"
-    """What is to grow; the best step by it is exported. For pictures that is `knn_accuracy`, and needs labels."""
+    metric: Literal["ndcg_at_10", "recall_at_1", "recall_at_10", "mrr_at_10", "knn_accuracy", "fault_auc_pr"] = (
+        "ndcg_at_10"
+    )
+    """What is to grow; the best step by it is exported. For pictures and rows that is `knn_accuracy`, and needs labels; for series it is
+    `fault_auc_pr`, by faults that are injected into held-out windows."""
     patience: Count = 3
     """Validations without a new best before the run stops."""
 
@@ -32,7 +35,8 @@ class Training(Settings):
     devices: Count = 1
     """Processes, each with its share of the batch: on one GPU each where the accelerator is `gpu`, else on the CPU, where they share `threads`."""
     learning_rate: Amount = 1e-2
-    """Peak rate. With `adamw` about 0.01 for `static`, 0.0005 for `transformer`, 0.00005 for `hf`, 0.002 for small image encoders; with
+    """Peak rate. With `adamw` about 0.01 for `static`, 0.0005 for `transformer`, 0.00005 for `hf`, 0.002 for small encoders of images or series,
+    0.001 for those of rows; with
     `sgd` about 0.05 for 256 pictures a step."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW (arXiv:1711.05101), or stochastic gradient descent with Nesterov momentum 0.9."""
@@ -47,7 +51,7 @@ class Training(Settings):
     validate_every: Count | None = None
     """Steps between validations; by default ten times a run."""
     early_stop: EarlyStop | None = EarlyStop()
-    """`null` trains to the last step and exports that; so do pictures unless they ask for it."""
+    """`null` trains to the last step and exports that; so do all but texts unless they ask for it."""
     checkpoint_every: Count = 50
     """Steps between checkpoints; a killed run resumes from the last one, bit-identically."""
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
@@ -70,8 +74,9 @@ class Evaluation(Settings):
     training pictures that a test picture is compared with."""
     neighbours: Count = 10
     """Nearest training pictures that vote on the label of a picture (kNN)."""
-    baselines: tuple[Literal["bm25", "pixels", "untrained"], ...] = ("bm25", "untrained")
-    """What the model is set beside; for pictures by default `pixels` (their raw pixels) and `untrained`."""
+    baselines: tuple[Literal["bm25", "pixels", "columns", "untrained"], ...] = ("bm25", "untrained")
+    """What the model is set beside; for pictures by default `pixels` (their raw pixels) and `untrained`, for rows
+    `columns` (one number for each category, and the scaled numbers) and `untrained`."""
 
 
 class Export(Settings):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import Field, Strict
 
-from nearfar.recipe.settings import Settings
+from nearfar.recipe.settings import LIMITS, Settings
 
 Probability = Annotated[float, Strict(), Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Strict(), Field(gt=0.0, le=1.0)]
@@ -15,17 +15,9 @@ Ratio = Annotated[float, Strict(), Field(ge=0.01, le=100.0)]
 Pixels = Annotated[float, Strict(), Field(gt=0.0, le=100.0)]
 
 
-def _ascending(limits: tuple[float, ...]) -> tuple[float, ...]:
-    if limits[0] > limits[1]:
-        raise ValueError(f"the smaller limit comes first: [{limits[1]:g}, {limits[0]:g}]")
-    return limits
-
-
-# Not tuple[float, float]: of a list of one type the messages and the reference can say what each member is.
-_Two = (Field(min_length=2, max_length=2), AfterValidator(_ascending))
-Shares = Annotated[tuple[Share, ...], *_Two]
-Ratios = Annotated[tuple[Ratio, ...], *_Two]
-Sigmas = Annotated[tuple[Pixels, ...], *_Two]
+Shares = Annotated[tuple[Share, ...], *LIMITS]
+Ratios = Annotated[tuple[Ratio, ...], *LIMITS]
+Sigmas = Annotated[tuple[Pixels, ...], *LIMITS]
 
 
 class Crop(Settings):
@@ -118,6 +110,8 @@ class LocalViews(Settings):
 class Views(View):
     """What is compared: two random views of each picture, drawn by these rules."""
 
+    kind: Literal["image"] = "image"
+    """Said by `frontend.kind`; need not be written."""
     second: View | None = None
     """Rules of the second view, where they are others than those of the first (BYOL, MoCo v3, Barlow Twins). What is left out here
     has its default, not the first view's value. `null` draws both alike."""

@@ -32,7 +32,7 @@ def provenance_of(
 
     policy = policy_of(recipe)
     negatives, mining = in_words(policy)
-    items = "training pictures" if recipe.modality == "image" else "training rows"
+    items = {"image": "training pictures", "series": "training windows"}.get(recipe.modality, "training rows")
     return Provenance(
         recipe=recipe.model_dump(mode="json"),
         recipe_sha256=hashlib.sha256(dump_recipe(recipe).encode()).hexdigest(),

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from nearfar.errors import MissingExtraError, RecipeError, RunError
 from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, load_recipe
+from nearfar.recipe.modality import PARTS
 from nearfar.road.export_images import export_image_bundle
+from nearfar.road.export_series import export_series_bundle
+from nearfar.road.export_table import export_table_bundle
 from nearfar.road.export_text import export_text_bundle
 from nearfar.road.teacher import teacher_of
 
@@ -20,7 +23,9 @@ if TYPE_CHECKING:
     from nearfar.edge.encoder import Encoder
     from nearfar.learn.model import TorchEmbedder
     from nearfar.learn.pictures import PictureEmbedder
+    from nearfar.learn.rows import RowEmbedder
     from nearfar.learn.run import TrainedRun
+    from nearfar.learn.series import SeriesEmbedder
     from nearfar.recipe.compress import Compress
 
 
@@ -59,7 +64,7 @@ class Run:
         """What the reader passed over: how many for which reason, and the first few with file and line."""
         return self._trained().skipped
 
-    def embedder(self, *, dim: int | None = None) -> TorchEmbedder | PictureEmbedder:
+    def embedder(self, *, dim: int | None = None) -> TorchEmbedder | PictureEmbedder | SeriesEmbedder | RowEmbedder:
         """The trained model in float, as an Embedder."""
         return self._trained().embedder(dim=dim)
 
@@ -82,7 +87,7 @@ class Run:
             target: directory of the bundle; by default `bundle` in the run's directory.
             dim: keep only the first so many components; by default as the recipe says.
             quantise: `int8` or `none`; by default as the recipe says.
-            baselines: what to set beside the bundle, of `bm25`, `pixels` and `untrained`; by default as the recipe says.
+            baselines: what to set beside the bundle, of `bm25`, `pixels`, `columns` and `untrained`; by default as the recipe says.
             compress: steps in place of those of the recipe.
             stages: told what is being done.
 
@@ -102,8 +107,7 @@ class Run:
             trained = replace(trained, recipe=trained.recipe.model_copy(update={"compress": compress}))
         recipe = trained.recipe
         _check_known("quantise", [quantise] if quantise is not None else [], ("int8", "none"))
-        pictures = recipe.modality == "image"
-        _check_known("baselines", baselines or [], ("pixels" if pictures else "bm25", "untrained"))
+        _check_known("baselines", baselines or [], PARTS[recipe.modality].baselines)
         if dim is not None and dim < 1:
             raise RunError(f"dim is {dim}: give the number of components to keep, 1 or more")
         target = Path(target) if target is not None else self.directory / "bundle"
@@ -115,9 +119,15 @@ class Run:
             "compress": recipe.compress if dim is None and quantise is None else None,
         }
         from nearfar.learn.pictures import TrainedPictures
+        from nearfar.learn.rows import TrainedRows
+        from nearfar.learn.series import TrainedSeries
 
         if isinstance(trained, TrainedPictures):
             return export_image_bundle(trained, target, **options)
+        if isinstance(trained, TrainedRows):
+            return export_table_bundle(trained, target, **options)
+        if isinstance(trained, TrainedSeries):
+            return export_series_bundle(trained, target, **options)
         return export_text_bundle(trained, target, **options)
 
 

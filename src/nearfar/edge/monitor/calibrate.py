@@ -96,7 +96,7 @@ def _divided(recordings: Sequence[Recording], settings: SeriesSettings) -> tuple
     ]
     settings = refit_series(first, settings)
     frames = join(recordings, settings)
-    healthy = frame_labels(frames.times, recordings, settings.period) == 0
+    healthy = frame_labels(frames.times, recordings, settings) == 0
     stretches: list[Stretch] = in_stretches(
         recordings[0].machine, frames.times[healthy], frames.values[healthy], settings.period
     )

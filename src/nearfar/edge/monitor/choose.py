@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from nearfar.bundle.manifest import Metric, ScorerTrial
 from nearfar.edge.monitor.detector import Detector
+from nearfar.edge.monitor.distance import Floats
 from nearfar.edge.monitor.fit import Candidate, Fitter, best_first
 from nearfar.edge.monitor.stretch import Stretch
 from nearfar.errors import DataError
@@ -20,6 +21,7 @@ from nearfar.recipe.series import Faults
 
 _LENGTHS, _GAPS = (30, 300), (100, 600)
 _SHORTEST = 40
+_MOST_FRAMES = 10_000  # of a stream in one draw
 
 
 def try_candidates(
@@ -59,39 +61,70 @@ def try_candidates(
             "to. Record more, or set data.split.validation higher"
         )
     tick = stages("choosing", len(candidates))
-    figures: list[npt.NDArray[np.float64]] = []
-    for candidate in candidates:
-        detectors = [fitter.detector(candidate, fitted) for fitter, (fitted, _) in zip(fitters, machines, strict=True)]
-        found = []
-        for draw in range(draws):
-            for place, (number, stretch) in enumerate(streams):
-                value = _found(
-                    detectors[number], stretch, faults, np.random.default_rng([fitters[0].seed, draw, place])
-                )
-                if value is not None:
-                    found.append(value)
-        figures.append(np.array(found))
-        tick(1, f"{candidate.features} {candidate.by}")
+    figures: dict[Candidate, npt.NDArray[np.float64]] = {}
+    for alike in _by_features(candidates):
+        figures |= _tried(fitters, alike, machines, streams, faults, draws)
+        tick(len(alike), f"{alike[0].features} {alike[0].smooth}")
     trials = []
-    for candidate, values in zip(candidates, figures, strict=True):
-        interval = mean_interval(values)
+    for candidate in candidates:
+        interval = mean_interval(figures[candidate])
         metric = Metric(value=interval.value, low=interval.low, high=interval.high)
         trials.append(ScorerTrial(features=candidate.features, by=candidate.by, smooth=candidate.smooth, auc_pr=metric))
-    return tuple(trials[i] for i in best_first(trials, figures))
+    return tuple(trials[i] for i in best_first(trials, [figures[candidate] for candidate in candidates]))
 
 
-def _found(detector: Detector, stretch: Stretch, faults: Faults, rng: np.random.Generator) -> float | None:
-    """AUC-PR over the frames of one stretch with injected faults; None where no frame is faulty or all are."""
-    frontend, settings = detector.frontend, detector.settings
-    values, present = frontend.scaled(stretch.frames, clip=False)
+def _by_features(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Candidates that score the same features, together: to make these is most of the work."""
+    groups: dict[tuple[str, int], list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault((candidate.features, candidate.smooth), []).append(candidate)
+    return list(groups.values())
+
+
+def _tried(
+    fitters: Sequence[Fitter],
+    candidates: Sequence[Candidate],
+    machines: Sequence[tuple[Sequence[Stretch], Sequence[Stretch]]],
+    streams: Sequence[tuple[int, Stretch]],
+    faults: Faults,
+    draws: int,
+) -> dict[Candidate, npt.NDArray[np.float64]]:
+    """AUC-PR of candidates that differ in the distance alone, a figure a stream and draw."""
+    detectors: list[list[Detector]] = []
+    for fitter, (fitted, _) in zip(fitters, machines, strict=True):
+        features, dependence = fitter.features(candidates[0], fitted)
+        detectors.append([fitter.fitted(candidate, features, dependence) for candidate in candidates])
+    found: list[list[float]] = []
+    for draw in range(draws):
+        for place, (number, stretch) in enumerate(streams):
+            rng = np.random.default_rng([fitters[0].seed, draw, place])
+            begin = int(rng.integers(max(1, len(stretch.frames) - _MOST_FRAMES + 1)))
+            labels, frames = _with_faults(
+                detectors[number][0], stretch.frames[begin : begin + _MOST_FRAMES], faults, rng
+            )
+            if labels.any() and not labels.all():
+                features = detectors[number][0].features(frames)
+                late = labels[len(labels) - len(features) :]
+                if late.any() and not late.all():
+                    found.append([auc_pr(late, detector.distance.of(features)) for detector in detectors[number]])
+    if not found:
+        raise DataError("no fault could be injected: does the held-out healthy data hold any values?")
+    return dict(zip(candidates, np.array(found).T, strict=True))
+
+
+def _with_faults(
+    detector: Detector, frames: Floats, faults: Faults, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int8], Floats]:
+    """Which of the frames (k, F) are faulty, and the frames with the faults in them."""
+    values, present = detector.frontend.scaled(frames, clip=False)
     values[present == 0] = np.nan
     n = len(values)
     lengths = (min(_LENGTHS[0], max(2, n // 8)), min(_LENGTHS[1], max(3, n // 3)))
     gaps = (min(_GAPS[0], n // 8), min(_GAPS[1], n // 3))
-    changed, labels, _ = inject_stream(values, faults, rng, settings.channel_of_feature, lengths=lengths, gaps=gaps)
-    if not labels.any() or labels.all():
-        return None
-    return auc_pr(labels, detector.score(frontend.unscaled(changed)))
+    changed, labels, _ = inject_stream(
+        values, faults, rng, detector.settings.channel_of_feature, lengths=lengths, gaps=gaps
+    )
+    return labels, detector.frontend.unscaled(changed)
 
 
 def as_candidate(trial: ScorerTrial) -> Candidate:

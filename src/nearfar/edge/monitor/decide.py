@@ -84,6 +84,7 @@ class Change(NamedTuple):
         time: of that row.
         since: when it begins: the first of the scores that made it; when it ends: when it was raised.
         score: when it begins: the statistic that exceeded the threshold; when it ends: the highest of it.
+        settled: when it ends: whether the statistic exceeds the threshold even so.
     """
 
     row: int
@@ -91,6 +92,7 @@ class Change(NamedTuple):
     time: float
     since: float
     score: float
+    settled: bool = False
 
 
 class Decisions(NamedTuple):
@@ -225,7 +227,7 @@ class Decider:
         """Begin or end an alarm at `row`; times and scores have the `out_of` - 1 before them in front."""
         time = float(times[row + self.rule.out_of - 1])
         if self._raised is not None:
-            change = Change(row, False, time, self._raised, self._peak)
+            change = Change(row, False, time, self._raised, self._peak, bool(up[row] > self.rule.threshold))
             self._raised, self._ready = None, time + self.rule.cool_down
             self._settled = float(down[row]) if self.rule.of_peak else 0.0
             return change

@@ -111,14 +111,14 @@ class Detector:
             scores[start + self.history - 1 : stop] = self.distance.of(features)
         return scores
 
-    def features(self, frames: Floats) -> Floats:
-        """What is scored of frames (k, F): float32 (k - history + 1, d), NaN where too much is missing."""
+    def features(self, frames: Floats, stride: int = 1) -> Floats:
+        """What is scored of frames (k, F): float32 (k - history + 1, d) or every `stride`th row of it, NaN where too much is missing."""
         if self.record.features == "raw":
             # A distance that is cut saturates: of two large faults the larger one must stay so.
-            return trailing_mean(*self.frontend.scaled(frames, clip=False), self.history)
+            return trailing_mean(*self.frontend.scaled(frames, clip=False), self.history)[::stride]
         values, present = self.frontend.scaled(frames)
         assert self.embed is not None
-        return embedded_windows(self.embed, values, present, self.history)
+        return embedded_windows(self.embed, values, present, self.history, stride)
 
     def contributions(self, frames: Floats) -> tuple[Share, ...]:
         """Which channels make the score of the last of `history` frames (history, F): the one without which it falls most comes first.
@@ -161,18 +161,19 @@ def trailing_mean(values: Floats, present: Floats, length: int) -> Floats:
     return means
 
 
-def embedded_windows(embed: Embed, values: Floats, present: Floats, length: int) -> Floats:
-    """Embeddings (k - length + 1, d) of all windows of `length` rows; NaN where less than half of a window is present."""
+def embedded_windows(embed: Embed, values: Floats, present: Floats, length: int, stride: int = 1) -> Floats:
+    """Embeddings (k - length + 1, d) of all windows of `length` rows, or of every `stride`th; NaN where less than half is present."""
     count = len(values) - length + 1
-    parts = []
-    for start in range(0, count, _WINDOWS_AT_A_TIME):
-        stop = min(count, start + _WINDOWS_AT_A_TIME)
-        windows, masks = (_windows(rows[start : stop + length - 1], length) for rows in (values, present))
+    parts, step = [], _WINDOWS_AT_A_TIME * stride
+    for start in range(0, count, step):
+        stop = min(count, start + step)
+        windows, masks = (_windows(rows[start : stop + length - 1], length, stride) for rows in (values, present))
         vectors = embed(windows, masks)
         vectors[masks.mean(axis=(1, 2)) < 0.5] = np.nan
         parts.append(vectors)
     return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
 
-def _windows(rows: npt.NDArray[np.float32], length: int) -> Floats:
-    return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(rows, length, axis=0).transpose(0, 2, 1))
+def _windows(rows: npt.NDArray[np.float32], length: int, stride: int) -> Floats:
+    seen = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)[::stride]
+    return np.ascontiguousarray(seen.transpose(0, 2, 1))

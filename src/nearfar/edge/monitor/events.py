@@ -49,12 +49,14 @@ class Cleared:
         time: when.
         since: when it had been raised.
         peak: the highest that its score was, in the same sense.
+        settled: whether the score is still above the threshold: the machine has not become healthy, but settled to something else.
     """
 
     kind: ClassVar[str] = "cleared"
     time: float
     since: float
     peak: float
+    settled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

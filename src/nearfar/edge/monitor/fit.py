@@ -32,7 +32,7 @@ USUAL = 0.995
 """The quantile of a machine's own healthy scores that `fleet_ratio` multiplies."""
 
 _BLOCK_WINDOWS = 20
-_MOST_ROWS = 200_000  # that a distance is fitted to
+_MOST_ROWS = 20_000  # that a distance is fitted to: neighbours in time say nearly the same
 
 
 class Candidate(NamedTuple):
@@ -86,25 +86,37 @@ class Fitter:
         Raises:
             DataError: too few frames without gaps.
         """
-        blank = Detector(
-            self.settings,
-            _record(candidate, self.watch, self.block),
-            fit_distance(np.eye(2, dtype=np.float32), "centroid"),
-            np.zeros(0, np.float32),
-            self.embed,
-        )
-        parts = [blank.features(part.frames) for part in healthy if len(part.frames) >= blank.history]
-        if not parts or sum(map(len, parts)) < 2:
+        return self.fitted(candidate, *self.features(candidate, healthy))
+
+    def features(self, candidate: Candidate, healthy: Sequence[Stretch]) -> tuple[Floats, float]:
+        """What is scored of healthy stretches, float32 (n, d), spread evenly; and how many rows in a row tell as much as one.
+
+        Raises:
+            DataError: too few frames without gaps.
+        """
+        blank = self._blank(candidate)
+        whole = [part.frames for part in healthy if len(part.frames) > blank.history]
+        stride = max(1, sum(map(len, whole)) // _MOST_ROWS)
+        parts = [blank.features(frames, stride) for frames in whole]
+        if sum(map(len, parts)) < 2:
             raise DataError(
                 f"{sum(len(part.frames) for part in healthy)} healthy frames are too few to tell what is normal: at least "
                 f"{blank.history + 1} in a row are needed"
             )
-        features = np.concatenate(parts)
+        return np.concatenate(parts), max(1.0, blank.history / stride)
+
+    def fitted(self, candidate: Candidate, features: Floats, dependence: float) -> Detector:
+        """A detector of what `features` returned for this candidate, or one that differs in the distance alone.
+
+        Raises:
+            DataError: too few rows without missing values.
+        """
+        blank = self._blank(candidate)
         try:
             distance = fit_distance(
-                features[:: -(-len(features) // _MOST_ROWS)],
+                features,
                 candidate.by,
-                dependence=blank.history,
+                dependence=dependence,
                 prototypes=self.watch.prototypes,
                 neighbours=self.watch.neighbours,
                 references=self.watch.references,
@@ -113,6 +125,13 @@ class Fitter:
         except ValueError as error:
             raise DataError(f"healthy data: {error}; are some channels missing all the time?") from error
         return Detector(self.settings, blank.record, distance, blank.block_maxima, self.embed)
+
+    def _blank(self, candidate: Candidate) -> Detector:
+        """One that makes features, and knows nothing of what is normal."""
+        nothing = fit_distance(np.eye(2, dtype=np.float32), "centroid")
+        return Detector(
+            self.settings, _record(candidate, self.watch, self.block), nothing, np.zeros(0, np.float32), self.embed
+        )
 
     @property
     def block(self) -> float:

@@ -47,15 +47,18 @@ def fit_distance(
     rows = rows[np.isfinite(rows).all(axis=1)]
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} complete rows are too few to tell what is normal")
-    centre, spread = rows.mean(axis=0), rows.std(axis=0)
-    spread = np.maximum(spread, max(_STILL * float(spread.mean()), 1e-30))
+    centre, own = rows.mean(axis=0), rows.std(axis=0)
+    spread = np.maximum(own, max(_STILL * float(own.mean()), 1e-30))
     standard = ledoit_wolf((rows - centre) / spread, dependence)
-    covariance = standard * np.outer(spread, spread)
+    # What is still varies by as much as its spread was raised to, on its own.
+    standard += np.diag(1 - (own / spread) ** 2)
+    values, vectors = np.linalg.eigh(standard)
+    values = np.maximum(values, _FLOOR * values.mean())
+    covariance = (vectors * values) @ vectors.T * np.outer(spread, spread)
     d = rows.shape[1]
     if by == "centroid":
         return _distance(centre, covariance, np.eye(d), np.zeros((1, d)))
-    values, vectors = np.linalg.eigh(standard)
-    whitening = vectors / np.sqrt(np.maximum(values, _FLOOR * values.mean())) / spread[:, None]
+    whitening = vectors / np.sqrt(values) / spread[:, None]
     if by == "mahalanobis":
         return _distance(centre, covariance, whitening, np.zeros((1, d)))
     places = (rows - centre) @ whitening

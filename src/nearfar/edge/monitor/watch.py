@@ -157,7 +157,7 @@ class FrameWatch:
     def _event(self, change: Change, frames: Floats) -> Alarm | Cleared:
         """The event of a change at the last of `frames`."""
         if not change.raised:
-            return Cleared(change.time, change.since, change.score)
+            return Cleared(change.time, change.since, change.score, change.settled)
         self.drift.raised()
         return Alarm(
             time=change.time,

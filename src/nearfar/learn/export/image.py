@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import copy
-import tempfile
-from collections.abc import Iterable, Iterator
-from itertools import chain
-from pathlib import Path
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
 import torch.nn.functional as F
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from torch import Tensor, nn
 
 from nearfar.learn.encoders.image import ImageEncoder
-from nearfar.learn.export.tracing import EPSILON, quiet, traced, weights_in_int8
+from nearfar.learn.export.static_int8 import convolutions_in_int8
+from nearfar.learn.export.tracing import EPSILON, traced, weights_in_int8
 
 
 def export_image_graph(
@@ -62,7 +59,7 @@ def export_image_graph(
     model = traced(shipped, {"pixels": example}, outputs, {"pixels": {0: torch.export.Dim("n")}})
     if quantise == "int8":
         if _mostly_convolutions(model) if static is None else static:
-            model = _activations_in_int8(model, calibration)
+            model = convolutions_in_int8(model, ({"pixels": batch} for batch in calibration))
         else:
             model = weights_in_int8(model, op_types_to_quantize=["MatMul", "Conv"] if static is False else ["MatMul"])
     return bytes(model.SerializeToString())
@@ -92,42 +89,3 @@ def _mostly_convolutions(model: onnx.ModelProto) -> bool:
         for operations in (("Conv",), ("MatMul", "Gemm"))
     )
     return convolved > multiplied
-
-
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]
-    """Batches of pictures, as onnxruntime asks for them."""
-
-    def __init__(self, batches: Iterable[npt.NDArray[np.float32]]) -> None:
-        self.batches: Iterator[npt.NDArray[np.float32]] = iter(batches)
-        first = next(self.batches, None)
-        if first is None:
-            raise ValueError("expected pictures to calibrate int8 with, got none")
-        self.batches = chain([first], self.batches)
-
-    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
-        """The next batch under the name of the graph's input; None after the last."""
-        batch = next(self.batches, None)
-        return None if batch is None else {"pixels": batch}
-
-
-def _activations_in_int8(model: onnx.ModelProto, calibration: Iterable[npt.NDArray[np.float32]]) -> onnx.ModelProto:
-    """Static int8 of convolutions and of what stands between them.
-
-    The mean over places and all after it stay float: they are little work, and their errors would go straight into the vector.
-    """
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        source, target = (Path(folder) / name for name in ("float.onnx", "int8.onnx"))
-        onnx.save(model, source)
-        quantize_static(
-            source,
-            target,
-            _Pictures(calibration),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Add", "Relu", "Clip", "MaxPool"],
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-        )
-        return onnx.load(target)

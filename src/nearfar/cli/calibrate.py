@@ -1,0 +1,65 @@
+"""`nearfar calibrate`: a monitor gets used to the machine that it watches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nearfar.cli import stream_options as options
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="A bundle of kind series-monitor.")],
+    healthy: Annotated[Path, typer.Argument(help="Healthy samples of this machine: a file, or a folder of them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new bundle; the old one stays as it is.")],
+    false_alarms: Annotated[
+        float | None,
+        typer.Option(
+            "--false-alarms",
+            min=1e-6,
+            help="How many a day are allowed: how to score is chosen anew for it. By default all stays as it was.",
+        ),
+    ] = None,
+    label: options.Label = None,
+    time: options.Time = None,
+    channel: options.Channel = None,
+    value: options.Value = None,
+    machine_column: options.MachineColumn = None,
+    machine: options.Machine = None,
+    machines: options.Machines = None,
+    rate: options.Rate = None,
+    timezone: options.Timezone = None,
+) -> None:
+    """Fit what is normal, and the threshold, anew to healthy data of one machine. Nothing is trained; it takes seconds."""
+    from nearfar.bundle import Bundle
+    from nearfar.cli.console import out, pairs_table, progress_lines, show_skipped
+    from nearfar.edge.monitor.calibrate import calibrate as fit
+    from nearfar.recipe.series import Watch
+    from nearfar.road.stored_series import Reading, open_stored
+
+    opened = Bundle.open(bundle)
+    reading = Reading(time, machine_column, channel, value, label, machines, rate, timezone)
+    source = open_stored(opened, healthy, reading, only=machine)
+    watch = None
+    if false_alarms is not None:
+        kept = opened.manifest.provenance.recipe.get("watch")
+        watch = Watch.model_validate({**(kept if isinstance(kept, dict) else {}), "false_alarms_per_day": false_alarms})
+    with progress_lines() as stages:
+        stages("calibrating")
+        made = fit(opened, source, output, watch=watch)
+    show_skipped(source.report.skipped, source.report.examples)
+    record = made.manifest.detector
+    assert record is not None
+    realised = record.realised_per_day
+    rows = [
+        ("bundle", str(made.path)),
+        ("scores", f"{record.features}, {record.by}"),
+        ("threshold", f"{record.threshold:.4g} ({record.tail}, of {record.blocks:,} blocks of {record.block:g} s)"),
+        ("promised", f"{record.false_alarms_per_day:g} false alarms a day"),
+    ]
+    if realised is not None:
+        ends = "" if realised.low is None or realised.high is None else f" ({realised.low:.2g} to {realised.high:.2g})"
+        rows.append(("realised", f"{realised.value:.2g} a day on healthy data that came later{ends}"))
+    out.print(pairs_table(rows))

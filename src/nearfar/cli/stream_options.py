@@ -1,0 +1,25 @@
+"""Which columns of sensor data hold what; options of the commands that read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[Path, typer.Argument(help="A .csv, .tsv or .parquet file with samples, or a folder of them.")]
+Time = Annotated[str | None, typer.Option("--time", help="Column with date and time, or seconds.")]
+Channel = Annotated[
+    str | None, typer.Option("--channel", help="Of a long table (a row a value): column with the channel.")
+]
+Value = Annotated[str | None, typer.Option("--value", help="Of a long table: column with the value.")]
+MachineColumn = Annotated[str | None, typer.Option("--machine-column", help="Column that says which machine it is.")]
+Machine = Annotated[str | None, typer.Option("--machine", help="Look at this machine only.")]
+Machines = Annotated[
+    str | None,
+    typer.Option("--machines", metavar="one|file|folder", help="Without such a column: what is a machine of its own."),
+]
+Rate = Annotated[float | None, typer.Option("--rate", help="Samples a second of data without times.", min=1e-9)]
+Timezone = Annotated[str | None, typer.Option("--timezone", help="Of times that name none, as Europe/Berlin.")]
+Threshold = Annotated[float | None, typer.Option("--threshold", help="In place of the bundle's own.", min=0.0)]
+Label = Annotated[str | None, typer.Option("--label", help="Column that is not 0 where a fault is known.")]

@@ -1,0 +1,240 @@
+"""`nearfar replay`, `nearfar evaluate`, `nearfar simulate` and `nearfar calibrate` on made streams."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_monitor import NAMES, START, healthy, made_bundle
+
+from nearfar.edge.monitor.events import SensorFault
+from nearfar.edge.monitor.monitor import Monitor
+from nearfar.road.evaluate_stream import evaluate_streams
+from nearfar.road.replay import replay
+from nearfar.road.replay_lanes import curve, ticks
+from nearfar.sources.recording import Channel, Recording
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_bundle(tmp_path_factory.mktemp("replay") / "bundle").path
+
+
+def recording(rows: int, *, machine: str = "", faults: tuple[tuple[int, int], ...] = (), seed: int = 5) -> Recording:
+    values, labels = healthy(rows, seed=seed), np.zeros(rows, np.int8)
+    for start, stop in faults:
+        values[start:stop, 3] += 2.0
+        labels[start:stop] = 1
+    channels = tuple(Channel(name) for name in NAMES)
+    return Recording(machine, channels, START + np.arange(rows), values, labels, location="made")
+
+
+def write(path: Path, made: Recording) -> None:
+    rows = [",".join(("time", *NAMES, "fault"))]
+    for time, values, label in zip(made.times, made.values, made.labels, strict=True):
+        rows.append(",".join([str(time), *(f"{value:.5f}" for value in values), str(label)]))
+    path.write_text("\n".join(rows) + "\n", "utf-8")
+
+
+class Page(HTMLParser):
+    """What a browser would find in a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.boxes: list[str] = []
+        self.paths: dict[str, int] = {}
+        self.words: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "rect":
+            self.boxes.append(found["class"] or "")
+        if tag == "path":
+            self.paths[found["class"] or ""] = (found["d"] or "").count("M")
+        self.addresses += [found[name] or "" for name in ("src", "href") if name in found]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def test_a_trace_is_what_the_monitor_tells(bundle: Path) -> None:
+    made = recording(600, faults=((300, 400),))
+    (trace,) = replay(bundle, [made])
+    monitor = Monitor.open(bundle)
+    for start in range(0, 600, 7):
+        monitor.update(made.values[start : start + 7], made.times[start : start + 7])
+    monitor.flush()
+    assert list(trace.events) == monitor.drain()
+    assert len(trace.alarms) == 1
+    assert trace.labels is not None
+    np.testing.assert_array_equal(trace.labels, made.labels.astype(bool))
+    assert trace.alarmed.sum() == pytest.approx(100, abs=25)
+
+
+def test_a_missed_second_does_not_cut_a_labelled_fault_in_two(bundle: Path) -> None:
+    made = recording(400, faults=((200, 260),))
+    keep = np.ones(400, bool)
+    keep[[150, 230, 231, 300]] = False
+    gappy = Recording("", made.channels, made.times[keep], made.values[keep], made.labels[keep])
+    (trace,) = replay(bundle, [gappy])
+    assert trace.labels is not None
+    np.testing.assert_array_equal(trace.labels, made.labels.astype(bool))
+
+
+def test_figures_of_streams(bundle: Path) -> None:
+    streams = [recording(600, machine="a", faults=((300, 400), (500, 600))), recording(600, machine="b", seed=6)]
+    report = evaluate_streams(bundle, streams)
+    assert [stream.name for stream in report.streams] == ["a", "b"]
+    assert report.pooled.scores.events.events == 2
+    assert report.pooled.scores.events.found.value == 1.0
+    assert report.pooled.frames == 1200
+    assert report.pooled.scores.frames.f1 > 0.8 > report.always.scores.frames.f1
+    assert report.always.scores.frames.far == 1.0
+    assert report.pooled.scores.auc_pr > 0.9
+
+
+def test_evaluate_prints_and_writes(nearfar, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "one.csv", recording(500, faults=((300, 400),)))
+    write(tmp_path / "data" / "two.csv", recording(500, faults=((200, 300),), seed=8))
+    options = ["--label", "fault", "--machines", "file", "--json", tmp_path / "figures.json"]
+    code, out, err = nearfar("evaluate", bundle, tmp_path / "data", *options)
+    assert code == 0, err
+    assert "2 of 2 faults found" in out
+    assert re.search(r"^two ", out, re.MULTILINE)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert set(figures["streams"]) == {"one", "two"}
+    assert figures["all"]["f1"] > figures["always_on"]["f1"]
+    assert figures["all"]["events_found"]["low"] < 1.0
+    code, _, err = nearfar("evaluate", bundle, tmp_path / "data")
+    assert code == 2
+    assert "--label" in err
+    code, _, err = nearfar("evaluate", bundle, tmp_path / "data", "--label", "nothing")
+    assert code == 2
+    assert "nothing" in err
+
+
+def test_the_page_shows_alarms_labels_and_every_channel_and_needs_nothing_else(
+    nearfar, bundle: Path, tmp_path: Path
+) -> None:
+    made = recording(3000, faults=((1000, 1200), (2000, 2100)))
+    made.values[1500:1600, 1] = made.values[1500, 1]
+    write(tmp_path / "a.csv", made)
+    code, out, err = nearfar("replay", bundle, tmp_path / "a.csv", "-o", tmp_path / "a.html", "--label", "fault")
+    assert code == 0, err
+    assert "3,000 frames, 2 alarms" in out
+    text = (tmp_path / "a.html").read_text("utf-8")
+    page = Page(text)
+    assert page.boxes.count("alarm") == 2
+    assert page.boxes.count("label") == 2
+    assert page.boxes.count("out") >= 1
+    assert "stuck" in page.words
+    assert set(NAMES) <= set(page.words)
+    assert "2 of 2" in page.words
+    assert page.addresses == []
+    assert "http" not in text
+    plot = json.loads(re.search(r'id="plot0">(.*?)</script>', text).group(1))
+    assert [one["name"] for one in plot["series"]] == ["score", *NAMES]
+    assert {len(one["values"]) for one in plot["series"]} == {plot["count"]}
+
+
+def test_a_name_cannot_break_the_page(tmp_path: Path, bundle: Path) -> None:
+    from nearfar.road.replay_html import html_page
+
+    (trace,) = replay(bundle, [recording(200, machine="<script>alert(1)</script>")])
+    text = html_page([trace], "</title><b>")
+    assert "<script>alert" not in text
+    assert "<b>" not in text.replace("<b>0", "").replace("<b>0.0%", "")
+
+
+def test_a_picture_is_drawn(nearfar, bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "data" / "a.csv", recording(800, faults=((300, 400),)))
+    code, _, err = nearfar("replay", bundle, tmp_path / "data" / "a.csv", "-o", tmp_path / "a.png", "--label", "fault")
+    assert code == 0, err
+    with image.open(tmp_path / "a.png") as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 24)}
+        assert picture.width > 1000
+    assert {(0xD1, 0x34, 0x3F), (0xE0, 0x9A, 0x1A)} <= colours  # an alarm and a label
+    write(tmp_path / "data" / "b.csv", recording(300))
+    options = ["-o", tmp_path / "b.png", "--machines", "file"]
+    code, _, err = nearfar("replay", bundle, tmp_path / "data", *options)
+    assert code == 2
+    assert "--machine" in err
+    assert nearfar("replay", bundle, tmp_path / "data", *options, "--machine", "b")[0] == 0
+    code, _, err = nearfar("replay", bundle, tmp_path / "data", *options, "--machine", "c")
+    assert code == 2
+    assert "there are a, b" in err
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "no/such/a.html"])
+def test_a_picture_that_could_not_be_written_is_refused_before_work(
+    nearfar, bundle: Path, tmp_path: Path, name: str
+) -> None:
+    write(tmp_path / "a.csv", recording(50))
+    code, _, err = nearfar("replay", bundle, tmp_path / "a.csv", "-o", tmp_path / name)
+    assert code == 2
+    assert "-o" in err or "no folder" in err
+
+
+def test_a_long_stream_loses_no_peak() -> None:
+    values = np.zeros(100_000, np.float32)
+    values[54_321] = 7.0
+    values[20_000:30_000] = np.nan
+    line = curve(np.arange(100_000.0), values, (0.0, 100_000.0), 500, 1.0)
+    assert np.nanmax(line.high) == 7.0
+    assert np.isnan(line.high[101:149]).all()
+    assert len(line.x) == 500
+
+
+@pytest.mark.parametrize("length", [30.0, 3600.0, 86_400.0, 86_400.0 * 30, 86_400.0 * 2000])
+def test_marks_of_time_are_few_and_round(length: float) -> None:
+    marks = ticks((START, START + length))
+    assert 2 <= len(marks) <= 11
+    assert all(START <= mark.time <= START + length for mark in marks)
+    assert ticks((0.0, 90.0))[-1].text == "1:30"
+
+
+def test_a_sensor_that_is_out_is_shown_until_it_is_back(bundle: Path) -> None:
+    made = recording(400)
+    made.values[100:200, 0] = made.values[100, 0]
+    (trace,) = replay(bundle, [made])
+    assert any(isinstance(event, SensorFault) for event in trace.events)
+    ((begin, end, why),) = trace.sensors_out(NAMES[0])
+    assert why == "stuck"
+    assert START + 99 <= begin < START + 130
+    assert START + 195 <= end <= START + 215
+
+
+def test_simulated_data_trains_nothing_but_calibrates_and_replays(nearfar, tmp_path: Path) -> None:
+    code, out, err = nearfar("simulate", "machine", "-o", tmp_path / "machine", "--minutes", "0.5", "--rate", "1000")
+    assert code == 0, err
+    assert out.count(" s  ") == 3
+    assert len(list((tmp_path / "machine" / "faulty").iterdir())) == 2
+    code, out, err = nearfar("simulate", "plant", "-o", tmp_path / "plant", "--days", "0.05", "--faults", "2")
+    assert code == 0, err
+    rows = (tmp_path / "plant" / "faulty" / "plant.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 1 + 4320
+    labels = [row.endswith(",1") for row in rows[1:]]
+    assert 0.2 < np.mean(labels) < 0.4
+    healthy_rows = (tmp_path / "plant" / "healthy" / "plant.csv").read_text("utf-8").splitlines()
+    assert not any(row.endswith(",1") for row in healthy_rows[1:])
+
+
+def test_calibrate_makes_a_new_bundle_for_another_machine(nearfar, bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", recording(12_000, seed=9))
+    code, out, err = nearfar("calibrate", bundle, tmp_path / "a.csv", "-o", tmp_path / "new", "--label", "fault")
+    assert code == 0, err
+    assert "promised" in out
+    assert Monitor.open(tmp_path / "new").threshold != Monitor.open(bundle).threshold
+    code, _, err = nearfar("calibrate", bundle, tmp_path / "a.csv", "-o", tmp_path / "new2", "--machine", "x")
+    assert code == 2
+    assert "there is no machine 'x'" in err
