@@ -2,8 +2,8 @@
 
 A table stands between two comments. The first names the area, which is a file in benchmarks/results, and which figures to
 show: row `bm25` and column `ndcg_at_10` is the figure `bm25_ndcg_at_10`. Column `-` is the figure that has the row's name.
-`turned` puts the rows side by side and the columns below each other. `gaps` leaves a cell empty where a figure was not measured,
-in place of stopping.
+Beside other columns `-` is headed `nearfar`. `turned` puts the rows side by side and the columns below each other. `gaps` leaves a
+cell empty where a figure was not measured, and the table as it is where nothing of its area was, in place of stopping.
 
     <!-- figures retrieval: rows=bm25,bundle columns=ndcg_at_10,recall_at_10 -->
     <!-- /figures -->
@@ -62,7 +62,10 @@ def fill(text: str, results: Path) -> str:
     def table(match: re.Match[str]) -> str:
         if any(start <= match.start() < end for start, end in code):
             return match[0]
-        measured = json.loads((results / f"{match['area']}.json").read_text(encoding="utf-8"))
+        measurements = results / f"{match['area']}.json"
+        if match["gaps"] and not measurements.exists():
+            return match[0]
+        measured = json.loads(measurements.read_text(encoding="utf-8"))
         rows, columns = match["rows"].split(","), match["columns"].split(",")
         lines = render(measured, rows, columns, turned=bool(match["turned"]), gaps=bool(match["gaps"]))
         return match["opening"] + "\n" + "\n".join(lines) + "\n\n" + match["closing"]
@@ -88,11 +91,12 @@ def render(
     if not any(cells.values()):
         raise ValueError(f"no figure of this table was measured: rows {', '.join(rows)}, columns {', '.join(columns)}")
     across, down = (rows, columns) if turned else (columns, rows)
-    lines = ["| | " + " | ".join(name.replace("_", " ").strip("-") for name in across) + " |"]
+    alone = "nearfar" if len(columns) > 1 else ""
+    lines = ["| | " + " | ".join(alone if name == "-" else name.replace("_", " ") for name in across) + " |"]
     lines.append("|---|" + "---:|" * len(across))
     for name in down:
         places = [(other, name) if turned else (name, other) for other in across]
-        lines.append(f"| {name.replace('_', ' ')} | " + " | ".join(cells[place] for place in places) + " |")
+        lines.append(f"| {alone if name == '-' else name.replace('_', ' ')} | " + " | ".join(cells[place] for place in places) + " |")
     machine = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in measured["machine"].items())
     return [*lines, "", f"Measured on {machine}."]
 

@@ -107,3 +107,25 @@ def test_a_table_of_which_nothing_was_measured_is_an_error_in_spite_of_gaps(chec
     outcome = run(checkout)
     assert outcome.returncode == 1
     assert "README.md: no figure of this table was measured" in outcome.stderr
+
+
+def test_an_area_that_nobody_measured_stops_unless_there_may_be_gaps(checkout):
+    text = page("bm25", "ndcg_at_10", "an old table\n").replace("retrieval", "elsewhere")
+    (checkout / "README.md").write_text(text)
+    outcome = run(checkout)
+    assert outcome.returncode == 1
+    assert "elsewhere.json" in outcome.stderr
+    text = text.replace("ndcg_at_10 -->", "ndcg_at_10 gaps -->")
+    (checkout / "README.md").write_text(text)
+    assert run(checkout, "--check").returncode == 0
+    assert (checkout / "README.md").read_text() == text
+
+
+@pytest.mark.parametrize("turned", ["", " turned"])
+def test_a_figure_without_the_name_of_a_system_is_that_of_nearfar_beside_others(checkout, turned):
+    measured = {"machine": {}, "figures": {"f1": {"value": 0.5}, "f1_bm25": {"value": 0.25}}}
+    (checkout / "benchmarks" / "results" / "retrieval.json").write_text(json.dumps(measured))
+    (checkout / "README.md").write_text(page("f1", f"-,bm25{turned}"))
+    assert run(checkout).returncode == 0
+    text = (checkout / "README.md").read_text()
+    assert ("| nearfar | 0.500 |" if turned else "| | nearfar | bm25 |") in text

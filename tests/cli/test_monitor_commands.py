@@ -223,8 +223,25 @@ def test_a_killed_monitor_goes_on_from_its_last_saving(run, nearfar, bundle: Pat
     assert code == 0
     assert out == nearfar("monitor", bundle, "--from", path)[1]
     state.write_text("torn")
-    assert nearfar("monitor", bundle, "--from", path, "--state", state)[0] == 2
+    code, _, err = nearfar("monitor", bundle, "--from", path, "--state", state)
+    assert code == 2
+    assert "--restart" in err
     assert nearfar("monitor", bundle, "--from", path, "--state", state, "--restart")[0] == 0
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(bundle: Path, tmp_path: Path) -> None:
+    rows = lines(3000)
+    for start in range(100, 3000, 300):
+        rows[start : start + 60] = lines(60, first=start, fault=(start, start + 60))
+    write(tmp_path / "log.csv", [HEADER, *rows])
+    command = [sys.executable, "-m", "nearfar", "monitor", bundle, "--from", tmp_path / "log.csv", "--speed", "2000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["kind"] == "alarm"
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
 
 
 def test_silence_is_told_once(run, bundle: Path) -> None:

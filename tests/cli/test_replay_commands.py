@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_monitor import NAMES, START, healthy, made_bundle
+from made_monitor import NAMES, START, healthy, made_bundle, made_detector, made_record
 
-from nearfar.edge.monitor.events import SensorFault
+from nearfar.bundle import Bundle
+from nearfar.connect.records import sentence
+from nearfar.edge.monitor.events import Cleared, SensorFault
 from nearfar.edge.monitor.monitor import Monitor
 from nearfar.road.evaluate_stream import evaluate_streams
 from nearfar.road.replay import replay
@@ -33,8 +35,8 @@ def recording(rows: int, *, machine: str = "", faults: tuple[tuple[int, int], ..
     return Recording(machine, channels, START + np.arange(rows), values, labels, location="made")
 
 
-def write(path: Path, made: Recording) -> None:
-    rows = [",".join(("time", *NAMES, "fault"))]
+def write(path: Path, made: Recording, label: str = "fault") -> None:
+    rows = [",".join(("time", *NAMES, label))]
     for time, values, label in zip(made.times, made.values, made.labels, strict=True):
         rows.append(",".join([str(time), *(f"{value:.5f}" for value in values), str(label)]))
     path.write_text("\n".join(rows) + "\n", "utf-8")
@@ -144,6 +146,50 @@ def test_the_page_shows_alarms_labels_and_every_channel_and_needs_nothing_else(
     assert {len(one["values"]) for one in plot["series"]} == {plot["count"]}
 
 
+def test_a_column_that_is_named_label_needs_no_naming(nearfar, bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", recording(500, faults=((300, 400),)), label="label")
+    code, out, err = nearfar("evaluate", bundle, tmp_path / "a.csv")
+    assert code == 0, err
+    assert 'column "label" is taken as label' in err
+    assert "1 of 1 faults found" in out
+    code, _, err = nearfar("replay", bundle, tmp_path / "a.csv", "-o", tmp_path / "a.html")
+    assert code == 0, err
+    assert Page((tmp_path / "a.html").read_text("utf-8")).boxes.count("label") == 1
+
+
+def test_a_fault_that_begins_under_an_alarm_is_told_apart(nearfar, bundle: Path, tmp_path: Path) -> None:
+    made = recording(800, faults=((300, 500),))
+    made.labels[300:400] = 0
+    write(tmp_path / "a.csv", made)
+    code, out, err = nearfar("evaluate", bundle, tmp_path / "a.csv", "--label", "fault", "--json", tmp_path / "a.json")
+    assert code == 0, err
+    assert "0 of 1 faults found" in out
+    assert "1 more began under an alarm" in out
+    figures = json.loads((tmp_path / "a.json").read_text())
+    assert figures["all"]["events_already_alarmed"] == 1
+    assert figures["all"]["false_alarms_per_day"]["value"] == 0
+    assert figures["always_on"]["events_found"]["value"] == 0
+
+
+def test_a_machine_that_has_settled_to_something_else_is_shown(tmp_path: Path) -> None:
+    from nearfar.road.replay_html import html_page
+
+    settling = made_bundle(tmp_path / "bundle", made_detector(record=made_record(of_peak=0.5)))
+    made = recording(1200)
+    made.values[300:360, 3] += 3.0
+    made.values[360:900, 3] += 0.7
+    (trace,) = replay(settling, [made])
+    ends = [event for event in trace.events if isinstance(event, Cleared)]
+    assert [event.settled for event in ends] == [True]
+    assert "settled above the threshold" in sentence(ends[0])
+    ((begin, end),) = trace.settled
+    assert begin == ends[0].time
+    assert START + 850 < end < START + 940
+    page = Page(html_page([trace], "pump"))
+    assert page.boxes.count("settled") == 1
+    assert any("then settled" in words for words in page.words)
+
+
 def test_a_name_cannot_break_the_page(tmp_path: Path, bundle: Path) -> None:
     from nearfar.road.replay_html import html_page
 
@@ -238,3 +284,25 @@ def test_calibrate_makes_a_new_bundle_for_another_machine(nearfar, bundle: Path,
     code, _, err = nearfar("calibrate", bundle, tmp_path / "a.csv", "-o", tmp_path / "new2", "--machine", "x")
     assert code == 2
     assert "there is no machine 'x'" in err
+
+
+def test_calibrate_keeps_how_it_scores_unless_it_is_to_choose(nearfar, bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", recording(12_000, seed=9))
+    before = Bundle.open(bundle).manifest.detector
+    assert before is not None
+    made = []
+    for name, options in {"usual": (), "strict": ("--false-alarms", "0.1"), "chosen": ("--choose",)}.items():
+        code, _, err = nearfar(
+            "calibrate", bundle, tmp_path / "a.csv", "-o", tmp_path / name, "--label", "fault", *options
+        )
+        assert code == 0, err
+        made.append(Bundle.open(tmp_path / name).manifest.detector)
+    usual, strict, chosen = made
+    for record in (usual, strict):
+        assert (record.features, record.by, record.smooth) == (before.features, before.by, before.smooth)
+        assert (record.needed, record.out_of, record.block) == (before.needed, before.out_of, before.block)
+        assert not record.trials
+    assert strict.false_alarms_per_day == 0.1
+    assert strict.threshold > usual.threshold
+    assert usual.false_alarms_per_day == before.false_alarms_per_day
+    assert chosen.trials

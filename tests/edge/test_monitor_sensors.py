@@ -6,7 +6,10 @@ from made_monitor import START, healthy, made_settings
 
 from nearfar.edge.monitor.events import SensorFault
 from nearfar.edge.monitor.sensors import STUCK_FRAMES, SensorWatch, Verdict
+from nearfar.frontend.fit_series import fit_series
 from nearfar.frontend.settings import ChannelSettings, SeriesSettings
+from nearfar.recipe.series import SeriesFrontendSettings
+from nearfar.sources.recording import Channel, Recording
 
 ALL = np.arange(4)
 
@@ -70,6 +73,35 @@ def test_a_short_repeat_says_nothing_and_hides_only_for_so_long() -> None:
     assert np.flatnonzero(verdict.hidden[:, 0]).tolist() == [101, 102, 103, 104]
 
 
+def fitted(values: np.ndarray) -> SeriesSettings:
+    """What `fit_series` makes of samples that are a second apart."""
+    channels = tuple(Channel(f"sensor {number}") for number in range(values.shape[1]))
+    options = SeriesFrontendSettings(kind="series", window=16)
+    return fit_series([Recording("", channels, START + np.arange(len(values)), values)], options)
+
+
+def test_a_value_that_happens_to_come_twice_hides_nothing() -> None:
+    digits = np.float32(0.01)  # about one sample in a thousand repeats the one before
+    values = np.round(healthy(60_000) / digits) * digits
+    repeats = (np.diff(values[2000:], axis=0) == 0).sum()
+    assert repeats > 100
+    _, verdict = watch(values[2000:], fitted(values[:2000]))
+    assert verdict.faults == []
+    assert not verdict.hidden.any()
+
+
+def test_a_sensor_that_gets_stuck_is_hidden_after_a_few_repeats_and_back_to_the_first() -> None:
+    values = healthy(3000)
+    settings = fitted(values[:2000])
+    live = values[2000:].copy()
+    live[500:600, 2] = live[500, 2]
+    _, verdict = watch(live, settings)
+    (hiding,) = verdict.hidings
+    assert 502 <= hiding.row <= 505
+    assert hiding.since == START + 500.25
+    assert said(verdict) == [("sensor 2", "stuck"), ("sensor 2", "ok")]
+
+
 def test_how_long_is_too_long_is_learned_from_healthy_data() -> None:
     settings = made_settings()
     coarse = settings.channels[0].model_copy(update={"longest_flat": 40.0})
@@ -97,6 +129,21 @@ def test_a_value_far_outside_that_moves_is_the_machine() -> None:
     _, verdict = watch(values)
     assert verdict.faults == []
     assert np.flatnonzero(verdict.hidden.any(axis=1)).tolist() == [100]  # held back until it has moved once
+
+
+def test_a_value_that_creeps_out_of_the_healthy_range_and_back_hides_nothing() -> None:
+    values = healthy(400)
+    settings = made_settings()
+    edge = settings.channels[0].highest + 0.5 * (settings.channels[0].highest - settings.channels[0].lowest)
+    values[100:300, 0] = edge + 20 * np.sin(np.arange(200) / 4) + np.arange(200) / 100
+    out = np.diff(values[:, 0] > edge).sum()
+    assert out > 10
+    assert np.abs(np.diff(values[101:299, 0])).max() < 10
+    values[90:101, 0] = np.linspace(60, values[100, 0], 11)
+    values[299:310, 0] = np.linspace(values[299, 0], 60, 11)
+    _, verdict = watch(values)
+    assert verdict.faults == []
+    assert not verdict.hidden.any()
 
 
 def test_missing_for_longer_than_is_held_is_unplugged_if_others_go_on() -> None:

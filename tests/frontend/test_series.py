@@ -93,13 +93,28 @@ class TestFit:
         assert fit_series([fast], options(period=1.0)).channels[0].rate == 100.0
 
     def test_the_longest_flat_run_is_that_of_samples_without_a_gap(self) -> None:
-        values = RNG.normal(size=100)
-        values[10:16] = 7.0
-        values[50:60] = 8.0
+        values = RNG.normal(size=1000)
+        values[10:31] = 7.0
+        values[50:90] = 8.0
         settings = recording(values)
-        settings.times[55:] += 1000
+        settings.times[70:] += 1000
         (channel,) = fit_series([settings], options()).channels
-        assert channel.longest_flat == 5.0
+        assert channel.longest_flat == 20.0
+
+    def test_as_many_repeats_as_chance_makes_are_allowed_though_the_data_has_none(self) -> None:
+        values = RNG.normal(size=2000)
+        assert (np.diff(values.astype(np.float32)) != 0).all()
+        few, many = (
+            fit_series([recording(column, step=0.5)], options()).channels[0].longest_flat
+            for column in (values, np.round(values, 1))
+        )
+        assert few == 3.5 * 0.5  # (1 / 2001) ** 3 is below 1e-8
+        assert few < many < 10
+
+    def test_the_longest_run_of_a_coarse_channel_is_taken_as_it_is(self) -> None:
+        values = np.repeat(np.arange(100.0), 30)
+        (channel,) = fit_series([recording(values)], options()).channels
+        assert channel.longest_flat == 29.0
 
     def test_rows_of_known_faults_are_left_out(self) -> None:
         values = RNG.normal(size=1000)
@@ -109,7 +124,7 @@ class TestFit:
         assert channel.centre[0] == pytest.approx(0, abs=0.2)
         assert channel.highest is not None
         assert channel.highest < 10
-        assert channel.longest_flat < 2
+        assert channel.longest_flat < 5  # and not 499
 
     def test_a_channel_without_any_value_is_refused_by_name(self) -> None:
         with pytest.raises(

@@ -306,6 +306,55 @@ def test_labels_and_regimes(tmp_path: Path) -> None:
     assert [channel.name for channel in recording.channels] == ["x"]
 
 
+@pytest.mark.parametrize("end", [".csv", ".parquet"])
+def test_labels_and_regimes_are_known_by_their_names(tmp_path: Path, end: str) -> None:
+    columns = {
+        "t": [0, 1, 2, 3],
+        "Anomaly": [0, 0, 1, 0],
+        "x": [1.5, 2.5, 3.5, 4.5],
+        "regime": ["idle", "idle", "full", "full"],
+        "labels": [0, 1, 0, 1],  # another name
+    }
+    path = tmp_path / f"a{end}"
+    if end == ".csv":
+        written(
+            path,
+            "\n".join([",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]),
+        )
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        pq.write_table(pa.table(columns), path)
+    (recording,), source = read(path)
+    assert [channel.name for channel in recording.channels] == ["x", "labels"]
+    assert recording.labels is not None
+    assert recording.regime is not None
+    assert recording.labels.tolist() == [0, 0, 1, 0]
+    assert recording.regime.tolist() == ["idle", "idle", "full", "full"]
+    assert source.report.recognised == {"Anomaly": "label", "regime": "regime"}
+    (ignoring,), source = read(path, columns=SeriesColumns(ignore=("Anomaly", "regime")))
+    assert (ignoring.labels, ignoring.regime) == (None, None)
+    assert source.report.recognised == {}
+
+
+def test_a_column_named_like_a_label_is_never_a_channel_unless_somebody_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "t,x,label,anomaly\n0,1,0.3,0\n1,2,0.7,worn\n2,3,4,1\n")
+    (recording,), source = read(path)
+    assert [channel.name for channel in recording.channels] == ["x"]
+    assert recording.labels is not None
+    assert recording.labels.tolist() == [0, 1, 1]
+    assert source.report.passed_over == {"label": "it is named like a label, but holds more than 0 and 1"}
+    (recording,), source = read(path, columns=SeriesColumns(label="label"))
+    assert [channel.name for channel in recording.channels] == ["x"]
+    assert source.report.passed_over == {"anomaly": "it is named like a label"}
+    chosen = one(path, columns=SeriesColumns(channels=("x", "label")))
+    assert [channel.name for channel in chosen.channels] == ["x", "label"]
+
+
+def test_a_regime_of_fractions_is_measured(tmp_path: Path) -> None:
+    assert len(one(written(tmp_path / "a.csv", "t,x,regime\n0,1,0.25\n1,2,0.75\n")).channels) == 2
+    assert len(one(written(tmp_path / "b.csv", "t,x,regime\n0,1,3\n1,2,4\n")).channels) == 1
+
+
 def test_switches_are_numbers(tmp_path: Path) -> None:
     assert one(written(tmp_path / "a.csv", "t,valve\n0,true\n1,False\n")).values[:, 0].tolist() == [1, 0]
 

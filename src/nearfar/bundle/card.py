@@ -112,7 +112,7 @@ def _use(manifest: Manifest) -> str:
     if isinstance(manifest.frontend, TableSettings):
         return table_card.use(manifest, manifest.frontend)
     if isinstance(manifest.frontend, SeriesSettings):
-        return monitor_card.use(manifest)
+        return monitor_card.use(manifest.frontend)
     rows = f"The rows of `embed` are float32, {manifest.dim} components, unit length."
     if isinstance(manifest.frontend, ImageSettings):
         classify = (
@@ -179,6 +179,8 @@ def _figures(manifest: Manifest) -> str:
         else f"On held-out {items} that were never trained on"
     )
     intro = f"{unseen}; 95 % bootstrap intervals in brackets where they were computed."
+    if manifest.provenance.data_counts.get("machines", 1) > 1 and isinstance(manifest.frontend, SeriesSettings):
+        intro += monitor_card.OF_SEVERAL
     meanings = {"image": _IMAGE_FIGURES, "series": monitor_card.FIGURES, "table": table_card.FIGURES}.get(
         manifest.frontend.kind
     )

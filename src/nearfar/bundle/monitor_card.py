@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from itertools import islice
+
 from nearfar.bundle.manifest import DetectorRecord, Manifest
 from nearfar.frontend.settings import SeriesSettings
 
@@ -22,6 +25,10 @@ FIGURES = {
     "fault_auc_pr": "area under the precision-recall curve over frames with injected faults, the mean of machines and draws",
     "false_alarms_per_day": "alarms on healthy data that nothing was fitted to, with an exact interval",
 }
+OF_SEVERAL = (
+    " `fault_auc_pr` is that of monitors that were fitted to each machine for itself, as `nearfar calibrate` does it; this bundle takes all "
+    "machines of its data for one, which finds less where they differ."
+)
 ALL_SHOWN = 30
 
 
@@ -29,7 +36,7 @@ def what(manifest: Manifest, frontend: SeriesSettings) -> str:
     """The first paragraph, without the title."""
     record = manifest.detector
     channels = f"{len(frontend.channels)} channels ({', '.join(c.name for c in frontend.channels[:12])}{', ...' if len(frontend.channels) > 12 else ''})"
-    frames = f"frames of {frontend.period:g} seconds"
+    frames = f"frames of {frontend.period:g} s"
     if record is None:
         return f"An encoder of sensor data: {frontend.window} {frames} of {channels} to {manifest.dim} dimensions, compared by distance."
     return (
@@ -45,10 +52,11 @@ def scored(record: DetectorRecord, frontend: SeriesSettings) -> str:
     return f"what its encoder makes of the last {frontend.window} frames"
 
 
-def use(manifest: Manifest) -> str:
+def use(frontend: SeriesSettings) -> str:
     """The section on how to run it."""
-    del manifest
-    return """## Use
+    some = {channel.name: float(f"{channel.centre[0]:.4g}") for channel in frontend.channels if not channel.bands}
+    sample = json.dumps(dict(islice(some.items(), 2)) or {frontend.channels[0].name: 0.0}, ensure_ascii=False)
+    return f"""## Use
 
 `BUNDLE` is this folder.
 
@@ -62,7 +70,7 @@ nearfar calibrate BUNDLE healthy.csv -o other-machine   # the same kind of machi
 from nearfar.edge import Monitor
 
 monitor = Monitor.open("BUNDLE")
-alarm = monitor.update({"temperature": 61.2, "current": 4.1}, times=1_700_000_000.0)  # one sample of some channels
+alarm = monitor.update({sample}, times=1_700_000_000.0)  # one sample of some channels
 ```"""
 
 
@@ -71,12 +79,12 @@ def promise(manifest: Manifest) -> list[str]:
     record = manifest.detector
     if record is None:
         return []
+    blocks = f" ({record.blocks:,} blocks of {record.block:g} seconds)" if promises(record) else ""
     lines = [
         "## Alarms",
-        f"Promised are {record.false_alarms_per_day:g} false alarms a day. The threshold, {record.threshold:.4g}, comes from "
-        f"{_TAILS[record.tail]} ({record.blocks} blocks of {record.block:g} seconds). {_realised(record)} An alarm needs {record.needed} of "
-        f"{record.out_of} scores above it. Where the machine, its load or its surroundings change, no such promise holds: "
-        "the monitor says when it sees drift.",
+        f"{promised(record)} The threshold, {record.threshold:.4g}, comes from {_TAILS[record.tail]}{blocks}. {_realised(record)} An alarm "
+        f"needs {record.needed} of {record.out_of} scores above it. Where the machine, its load or its surroundings change, "
+        f"{'no such promise holds' if promises(record) else 'expect more'}: the monitor says when it sees drift.",
     ]
     if record.trials:
         table = ["| scored | by | frames | AUC-PR of injected faults |", "|---|---|---|---|"]
@@ -91,6 +99,19 @@ def promise(manifest: Manifest) -> list[str]:
             "\n".join(table),
         ]
     return ["\n\n".join(lines)]
+
+
+def promises(record: DetectorRecord) -> bool:
+    """Whether the threshold was found by the number of false alarms a day that was asked for."""
+    return record.tail in ("conformal", "gpd")
+
+
+def promised(record: DetectorRecord) -> str:
+    """What is promised, as a sentence."""
+    asked = f"{record.false_alarms_per_day:g} false alarm{'' if record.false_alarms_per_day == 1 else 's'} a day"
+    if promises(record):
+        return f"No more than {asked} is promised."
+    return f"No number of false alarms a day is promised; {asked} was asked for."
 
 
 def channels(frontend: SeriesSettings) -> str:
@@ -129,14 +150,14 @@ def channel_rows(frontend: SeriesSettings) -> list[tuple[str, str]]:
 
 def detector_rows(record: DetectorRecord, frontend: SeriesSettings) -> list[tuple[str, str]]:
     """When it alarms, for `nearfar inspect`."""
-    promised = f"{record.false_alarms_per_day:g} false alarms a day"
+    blocks = f", {record.blocks:,} blocks of {record.block:g} s" if promises(record) else ""
     rows = [
         ("scores", f"{scored(record, frontend)}: {record.by}"),
         (
             "alarms above",
-            f"{record.threshold:.4g} ({record.tail}, {record.blocks:,} blocks), {record.needed} of {record.out_of} scores",
+            f"{record.threshold:.4g} ({record.tail}{blocks}), {record.needed} of {record.out_of} scores",
         ),
-        ("promised", promised if record.tail != "fleet" else f"nothing a day; {promised} were asked for"),
+        ("promised", promised(record)),
     ]
     if record.realised_per_day is not None:
         rows.append(("realised", _realised(record)))

@@ -19,9 +19,16 @@ def calibrate(
         typer.Option(
             "--false-alarms",
             min=1e-6,
-            help="How many a day are allowed: how to score is chosen anew for it. By default all stays as it was.",
+            help="How many a day are allowed; by default as many as the bundle promises.",
         ),
     ] = None,
+    choose: Annotated[
+        bool,
+        typer.Option(
+            "--choose",
+            help="Choose anew how to score, by faults injected into this data; by default it stays as it is.",
+        ),
+    ] = False,
     label: options.Label = None,
     time: options.Time = None,
     channel: options.Channel = None,
@@ -34,21 +41,21 @@ def calibrate(
 ) -> None:
     """Fit what is normal, and the threshold, anew to healthy data of one machine. Nothing is trained; it takes seconds."""
     from nearfar.bundle import Bundle
-    from nearfar.cli.console import out, pairs_table, progress_lines, show_skipped
+    from nearfar.cli.console import out, pairs_table, progress_lines, show_recognised, show_skipped
     from nearfar.edge.monitor.calibrate import calibrate as fit
-    from nearfar.recipe.series import Watch
+    from nearfar.edge.monitor.calibrate import watch_of
     from nearfar.road.stored_series import Reading, open_stored
 
     opened = Bundle.open(bundle)
     reading = Reading(time, machine_column, channel, value, label, machines, rate, timezone)
     source = open_stored(opened, healthy, reading, only=machine)
-    watch = None
+    watch = watch_of(opened)
     if false_alarms is not None:
-        kept = opened.manifest.provenance.recipe.get("watch")
-        watch = Watch.model_validate({**(kept if isinstance(kept, dict) else {}), "false_alarms_per_day": false_alarms})
+        watch = watch.model_copy(update={"false_alarms_per_day": false_alarms})
     with progress_lines() as stages:
         stages("calibrating")
-        made = fit(opened, source, output, watch=watch)
+        made = fit(opened, source, output, watch=watch, choose=choose)
+    show_recognised(source.report.recognised)
     show_skipped(source.report.skipped, source.report.examples)
     record = made.manifest.detector
     assert record is not None

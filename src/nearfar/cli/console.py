@@ -154,6 +154,14 @@ def show_skipped(skipped: Mapping[str, int], examples: Sequence[str]) -> None:
         notes.print(f"  {example}", style="yellow", markup=False, soft_wrap=True)
 
 
+def show_recognised(recognised: Mapping[str, str]) -> None:
+    """Say which columns of sensor data were taken by their name, and as what."""
+    from nearfar.sources.series_columns import sentence_of
+
+    for column, part in recognised.items():
+        notes.print(sentence_of(column, part), style="dim", markup=False, soft_wrap=True)
+
+
 def pairs_table(rows: Sequence[tuple[str, str]]) -> Table:
     """Name and value beside each other."""
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

@@ -28,18 +28,17 @@ def evaluate_stream(
     json_output: Path | None = None,
 ) -> None:
     """Measure a monitor on labelled samples, print the figures, and write them if asked to."""
-    from nearfar.cli.console import out, progress_lines, show_skipped
+    from nearfar.cli.console import out, progress_lines, show_recognised, show_skipped
     from nearfar.errors import DataError
     from nearfar.road.evaluate_stream import evaluate_streams
     from nearfar.road.stored_series import open_stored
 
-    if reading.label is None:
-        raise DataError("say with --label which column is not 0 where a fault is known")
     series = open_stored(bundle, data, reading, only=machine)
     with progress_lines() as stages:
         stages("reading")
         recordings = list(series.recordings())
         report = evaluate_streams(bundle, recordings, threshold=threshold, stages=stages)
+    show_recognised(series.report.recognised)
     show_skipped(series.report.skipped, series.report.examples)
     if len(report.streams) > 1:
         out.print(_streams(report))

@@ -33,7 +33,7 @@ def replay(
     A .html page shows all machines and the values under the pointer, and needs nothing to be opened; a .png shows one machine.
     """
     from nearfar.bundle import Bundle
-    from nearfar.cli.console import out, progress_lines, show_skipped
+    from nearfar.cli.console import out, progress_lines, show_recognised, show_skipped
     from nearfar.errors import DataError
     from nearfar.road.replay import replay as put_through
     from nearfar.road.replay_html import html_page
@@ -65,6 +65,7 @@ def replay(
                 output.write_text(html_page(traces, opened.manifest.name, channels=channels), "utf-8")
             except OSError as error:
                 raise DataError(f"{output}: cannot be written ({error.strerror}): check the permissions") from error
+    show_recognised(series.report.recognised)
     show_skipped(series.report.skipped, series.report.examples)
     frames = sum(len(trace.times) for trace in traces)
     alarms = sum(len(trace.alarms) for trace in traces)

@@ -22,4 +22,7 @@ Machines = Annotated[
 Rate = Annotated[float | None, typer.Option("--rate", help="Samples a second of data without times.", min=1e-9)]
 Timezone = Annotated[str | None, typer.Option("--timezone", help="Of times that name none, as Europe/Berlin.")]
 Threshold = Annotated[float | None, typer.Option("--threshold", help="In place of the bundle's own.", min=0.0)]
-Label = Annotated[str | None, typer.Option("--label", help="Column that is not 0 where a fault is known.")]
+Label = Annotated[
+    str | None,
+    typer.Option("--label", help="Column that is not 0 where a fault is known; by default `label` or `anomaly`."),
+]

@@ -30,7 +30,7 @@ def train(
 ) -> None:
     """Train what a recipe describes, measure it on what was held out, and make a bundle."""
     from nearfar import road
-    from nearfar.cli.console import progress_lines, show_skipped
+    from nearfar.cli.console import progress_lines, show_recognised, show_skipped
 
     if (recipe is None) == (resume is None):
         raise RecipeError("give a recipe to train, or --resume RUN to go on with a run (and not both)")
@@ -43,6 +43,7 @@ def train(
             assert recipe is not None
             run = road.train(recipe, output, overrides=overrides or (), stages=stages)
         bundle = run.export(stages=stages) if export else None
+    show_recognised(run.recognised)
     show_skipped(*run.skipped)
     if bundle is not None:
         show_bundle(bundle, run.directory)

@@ -7,6 +7,8 @@ import numpy as np
 from nearfar.embedder import Side
 from nearfar.frontend.frontend import Feed, Frontend
 from nearfar.frontend.image import ImageFrontend
+from nearfar.frontend.settings import CategoryColumn
+from nearfar.frontend.table import PRESENT, TableFrontend
 from nearfar.frontend.text import TextFrontend
 
 _BATCHES = (1, 1, 2, 4, 8, 16)  # the scales of int8 depend on the batch, so there must be several sizes
@@ -16,7 +18,7 @@ def sample_feeds(frontend: Frontend, side: Side, *, seed: int = 0) -> list[Feed]
     """Make 32 items in batches of growing size.
 
     Texts are tokens drawn from the whole vocabulary, from one to as many as the side takes; pictures are smooth spots of
-    colour with noise over them. Nothing comes from the user's data, so the sample can be made wherever the bundle is.
+    colour with noise over them; rows have any of the known cells. Nothing comes from the user's data, so the sample can be made wherever the bundle is.
 
     Args:
         frontend: of the bundle.
@@ -30,6 +32,8 @@ def sample_feeds(frontend: Frontend, side: Side, *, seed: int = 0) -> list[Feed]
     if isinstance(frontend, ImageFrontend):
         settings = frontend.settings
         return [{"pixels": _pictures(source, n, settings.channels, settings.size)} for n in _BATCHES]
+    if isinstance(frontend, TableFrontend):
+        return [_rows(source, n, frontend) for n in _BATCHES]
     assert isinstance(frontend, TextFrontend)
     before, after = frontend.frame(side)
     longest = frontend.trials(side)["ids"].shape[1]
@@ -46,6 +50,18 @@ def sample_feeds(frontend: Frontend, side: Side, *, seed: int = 0) -> list[Feed]
         feeds.append({"ids": ids, "mask": mask})
         start += n
     return feeds
+
+
+def _rows(source: np.random.Generator, n: int, frontend: TableFrontend) -> Feed:
+    """Features of n rows: any code of each, and any value between the ends where there is one."""
+    codes = source.integers(0, frontend.widths, size=(n, len(frontend.widths)))
+    values = np.zeros(codes.shape, np.float32)
+    for feature, owner in enumerate(frontend.column_of_feature):
+        column = frontend.settings.columns[owner]
+        if not isinstance(column, CategoryColumn):
+            drawn = source.uniform(column.levels[0], column.levels[-1], n)
+            values[:, feature] = np.where(codes[:, feature] == PRESENT, drawn, 0.0)
+    return {"values": values, "codes": codes}
 
 
 def _pictures(

@@ -418,7 +418,7 @@ def text_encoder(bundle: Bundle, *, threads: int, dim: int | None) -> Encoder:
     if bundle.manifest.frontend.kind != "text":
         raise BundleError(
             f"{bundle.path}: this bundle is of kind {bundle.manifest.kind}, and an index is of texts: give the bundle of a "
-            "text encoder, or embed the pictures with nearfar.edge.Encoder and compare their vectors"
+            "text encoder, or embed the items with nearfar.edge.Encoder and compare their vectors"
         )
     return Encoder.open(bundle, threads=threads, dim=dim)
 

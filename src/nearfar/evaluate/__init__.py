@@ -1,9 +1,22 @@
 """Measures anything that embeds. Knows only the `Embedder` protocol, so every system is measured by the same code."""
 
+from nearfar.evaluate.anomaly import (
+    AnomalyScores,
+    EventScores,
+    FrameScores,
+    auc_pr,
+    event_scores,
+    false_alarms_per_day,
+    frame_scores,
+    measure_alarms,
+)
 from nearfar.evaluate.bm25 import rank_bm25
 from nearfar.evaluate.bootstrap import Interval, mean_interval, ratio_interval
 from nearfar.evaluate.clustering import Clustering, compare_clusters, k_means, nmi_interval
+from nearfar.evaluate.columns import ColumnEmbedder
 from nearfar.evaluate.diagnose import diagnose
+from nearfar.evaluate.exact_intervals import binomial_interval, poisson_interval
+from nearfar.evaluate.faults import InjectedFault, inject_stream, inject_windows
 from nearfar.evaluate.health import Health, measure_health
 from nearfar.evaluate.instances import instance_recall_at_1
 from nearfar.evaluate.knn import class_mean_predict, knn_correct, knn_predict, leave_one_out_knn
@@ -14,10 +27,16 @@ from nearfar.evaluate.probe import Probe, few_label_probe, linear_probe
 from nearfar.evaluate.report import as_figures, as_table, ratios
 from nearfar.evaluate.retrieval import RetrievalScores, measure, rank_dense
 from nearfar.evaluate.task import RetrievalTask
+from nearfar.evaluate.vus import vus_pr
 
 __all__ = [
+    "AnomalyScores",
     "Clustering",
+    "ColumnEmbedder",
+    "EventScores",
+    "FrameScores",
     "Health",
+    "InjectedFault",
     "Interval",
     "LabelledScores",
     "LabelledTask",
@@ -27,11 +46,18 @@ __all__ = [
     "RetrievalTask",
     "as_figures",
     "as_table",
+    "auc_pr",
+    "binomial_interval",
     "class_mean_predict",
     "compare_clusters",
     "diagnose",
     "embedded_units",
+    "event_scores",
+    "false_alarms_per_day",
     "few_label_probe",
+    "frame_scores",
+    "inject_stream",
+    "inject_windows",
     "instance_recall_at_1",
     "k_means",
     "knn_correct",
@@ -40,15 +66,18 @@ __all__ = [
     "linear_probe",
     "mean_interval",
     "measure",
+    "measure_alarms",
     "measure_health",
     "measure_labelled",
     "mrr_at",
     "ndcg_at",
     "nmi_interval",
+    "poisson_interval",
     "rank_bm25",
     "rank_dense",
     "ratio_interval",
     "ratios",
     "recall_at",
     "score_labelled",
+    "vus_pr",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -20,6 +21,8 @@ _LEAST_OF_CONSTANT = 1e-3  # of the magnitude: see `_scale`
 _LEAST_OF_MOVING = 1e-6
 _NOTHING = 1e-30  # float32 has no room for scales that are far smaller
 _GAP = 5.0  # times the median distance of samples is a gap, and says nothing of the rate
+_NEVER_BY_CHANCE = 1e-8  # of runs of equal samples: at one sample a second once in three years
+_COARSE = 0.5  # share of samples that repeat the one before
 _DISTANCES = 100_000  # of samples of a recording, at most, that rates are estimated from
 _RAW = 100.0  # Hz: where no channel is slower, frames are of `_RAW_PERIOD`
 _RAW_PERIOD = 1.0
@@ -144,10 +147,15 @@ def refit_series(recordings: Sequence[Samples], settings: SeriesSettings) -> Ser
 def rescale(settings: SeriesSettings, frames: npt.NDArray[np.float32]) -> SeriesSettings:
     """The settings with centres and scales of other healthy frames (k, F): those of one machine of several.
 
-    Raises:
-        DataError: a feature has no value in any of them.
+    A feature without a value in any of them keeps what it has.
     """
-    centre, scale = _normal(frames, settings)
+    centre = [value for channel in settings.channels for value in channel.centre]
+    scale = [value for channel in settings.channels for value in channel.scale]
+    for number, column in enumerate(frames.T):
+        values = column[np.isfinite(column)].astype(np.float64)
+        if len(values):
+            centre[number] = float(np.median(values))
+            scale[number] = _scale(values, centre[number])
     channels, at = [], 0
     for channel in settings.channels:
         end = at + channel.features
@@ -215,16 +223,28 @@ class _Found:
         self.lowest, self.highest = float(min(lows)), float(max(highs))
 
     def longest_flat(self, max_gap: float) -> float:
-        """Seconds of the longest run of equal samples without a gap of more than `max_gap`."""
-        longest = 0.0
+        """Seconds for which equal samples, without a gap of more than `max_gap`, are nothing unusual.
+
+        That is the longest run of the data, or what chance alone makes of its repeats where this is longer: short data, or data of
+        many digits, may hold no repeat at all, and a sensor is not stuck because two of a million samples round to the same number.
+        Of a coarse channel, which repeats itself more often than not, the data holds long runs, and they depend on more than chance.
+        """
+        longest, repeats, pairs = 0.0, 0, 0
         for recording, column in self.columns:
             times, values = _healthy(recording, column)
             if len(values) > 1:
-                ends = np.flatnonzero((np.diff(values) != 0) | (np.diff(times) > max(max_gap, _GAP * self.step)))
+                apart = np.diff(times) > max(max_gap, _GAP * self.step)
+                equal = (np.diff(values) == 0) & ~apart
+                repeats, pairs = repeats + int(equal.sum()), pairs + int((~apart).sum())
+                ends = np.flatnonzero(~equal)
                 begins = np.concatenate(([0], ends + 1))
                 ends = np.concatenate((ends, [len(values) - 1]))
                 longest = max(longest, float((times[ends] - times[begins]).max()))
-        return longest
+        chance = (repeats + 1) / (pairs + 2)
+        if chance > _COARSE:
+            return longest
+        by_chance = math.ceil(math.log(_NEVER_BY_CHANCE) / math.log(chance))
+        return max(longest, (by_chance + 0.5) * self.step)
 
 
 def _channels(recordings: Iterable[Samples]) -> dict[str, _Found]:

@@ -184,7 +184,7 @@ def _faulty(
     held = times <= sampled[before] + settings.max_gap + tolerance
     goes_on = labels[np.minimum(after, len(labels) - 1)] & (after < len(labels))
     between = (first == after) & (first > 0) & labels[before] & (held | goes_on)
-    return (count[after] > count[first]) | between
+    return np.asarray((count[after] > count[first]) | between, np.bool_)
 
 
 def frame_regimes(times: Times, recordings: Sequence[Samples], period: float) -> npt.NDArray[np.str_]:

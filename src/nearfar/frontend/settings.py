@@ -108,7 +108,7 @@ class ChannelSettings(_FrontendSettings):
     highest: _Finite | None = None
     """Largest sample of healthy data."""
     longest_flat: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """Longest time in seconds for which healthy samples did not change at all."""
+    """Seconds for which healthy samples may not change at all: the longest such time in the data, and at least what chance makes."""
 
     @property
     def features(self) -> int:

@@ -142,7 +142,7 @@ class TrainedSeries:
             Values and presence, float32 (n, T, F) each, as `SeriesFrontend.scaled` has them.
         """
         windows = Windows.of(self.corpus, TRAIN)
-        return self.frontend.scaled(windows.frames(windows.evenly(most)))
+        return windows.scaled(windows.evenly(most))
 
     def example_windows(self, most: int = 512) -> tuple[Floats, Floats]:
         """Training windows, and after them as many with a fault each: what int8 is calibrated and compared with.

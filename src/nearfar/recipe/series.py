@@ -31,7 +31,8 @@ class SeriesColumns(Settings):
     unit: str | None = None
     """Of a long table: column with the unit."""
     label: str | None = None
-    """Column that is not 0 where a fault is known. Nothing is learned from it: such rows are left out of training."""
+    """Column that is not 0 where a fault is known; by default one that is named `label` or `anomaly` and holds 0 and 1 or text.
+    Nothing is learned from it: such rows are left out of training. To leave such a column out, `ignore` it."""
     regime: str | None = None
     """Column that names the operating point (speed, load, product), for positives of one operating point."""
     ignore: tuple[str, ...] = ()
@@ -211,6 +212,8 @@ class FaultContrast(Settings):
     """Synthetic faults of each healthy window of a batch."""
     negatives: Literal["machine", "batch"] = "machine"
     """Whose faults a healthy window is kept apart from: those of its own machine, or of all machines of the batch."""
+    recovered: Probability = 0.25
+    """Share of the healthy windows in which a fault came and went: a machine that is well again is healthy, and the alarm ends soon."""
     spread: NonNegative = 0.01
     """Weight of the squared distance of healthy windows from their machine's mean, which sets the scale of the space."""
 

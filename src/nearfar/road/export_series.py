@@ -81,7 +81,7 @@ def _encoder(trained: TrainedSeries, *, quantise: str, stages: Stages) -> Draft:
         window=settings.window,
         features=settings.features,
         quantise=quantise,
-        calibration=trained.normal_windows(),
+        calibration=trained.example_windows(),
     )
     tick(1)
     tower, parts = Tower(graph=_GRAPH), recipe.of_series

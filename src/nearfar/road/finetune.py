@@ -63,7 +63,7 @@ def finetuning_of(
 ) -> Recipe:
     """The recipe that fine-tunes the encoder of a run; see `finetune`."""
     if recipe.modality != "image":
-        raise RecipeError(f"{run} learned from text; fine-tuning is for runs over pictures")
+        raise RecipeError(f"{run} did not learn from pictures; fine-tuning is for runs over pictures")
     values: dict[str, Any] = recipe.model_dump(mode="json")
     values["name"] = f"{recipe.name[:69]}-finetuned"
     values["description"] = f"{recipe.name}, fine-tuned to labels."

@@ -57,12 +57,17 @@ svg .threshold-name{{fill:var(--alarm)}}
 .healthy{{fill:var(--healthy)}}
 .alarm{{fill:var(--alarm)}}
 .shade{{fill:var(--alarm);opacity:.10}}
+.settled{{fill:var(--alarm);opacity:.35}}
 .label{{fill:var(--label)}}
 .edge{{stroke:var(--label);stroke-width:1;stroke-dasharray:3 3;opacity:.9}}
 .out{{fill:var(--out);opacity:.25}}
 .cross{{stroke:var(--faint);stroke-width:1;visibility:hidden}}
 .legend{{display:flex;flex-wrap:wrap;gap:4px 22px;color:var(--faint);font-size:12.5px;margin:10px 0 0}}
 .legend i{{display:inline-block;width:14px;height:10px;margin-right:6px;border-radius:2px;vertical-align:-1px}}
+.legend .alarm,.legend .settled{{background:var(--alarm)}}
+.legend .label{{background:var(--label)}}
+.legend .healthy{{background:var(--healthy)}}
+.legend .out{{background:var(--out);opacity:1}}
 table{{border-collapse:collapse;margin:22px 0 0;width:100%}}
 th{{text-align:left;font-weight:500;color:var(--faint);font-size:12.5px;padding:4px 18px 4px 0;border-bottom:1px solid var(--rule)}}
 td{{padding:5px 18px 5px 0;border-bottom:1px solid var(--rule);vertical-align:top}}

@@ -64,6 +64,14 @@ class Run:
         """What the reader passed over: how many for which reason, and the first few with file and line."""
         return self._trained().skipped
 
+    @property
+    def recognised(self) -> dict[str, str]:
+        """Columns of sensor data that were taken by their name as `label` or `regime`; none of other data."""
+        from nearfar.learn.series import TrainedSeries
+
+        trained = self._trained()
+        return trained.corpus.counts.recognised if isinstance(trained, TrainedSeries) else {}
+
     def embedder(self, *, dim: int | None = None) -> TorchEmbedder | PictureEmbedder | SeriesEmbedder | RowEmbedder:
         """The trained model in float, as an Embedder."""
         return self._trained().embedder(dim=dim)

@@ -27,7 +27,8 @@ class Reading:
         machine_column: column that says which machine a row is of.
         channel: of a long table, the column with the name of the channel.
         value: of a long table, the column with the value.
-        label: column that is not 0 where a fault is known. It is never taken from the recipe, as new data may have none.
+        label: column that is not 0 where a fault is known. It is never taken from the recipe, as new data may have none; a column
+            that is named `label` or `anomaly` needs no naming.
         machines: `one`, `file` or `folder`: where there is no such column.
         rate: samples a second of data without times.
         timezone: of times that name none.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nearfar.errors import DataError, RecipeError
 from nearfar.recipe import Recipe
+from nearfar.recipe.modality import PARTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +34,9 @@ def show_views(recipe: Recipe, target: Path, *, count: int = 8, columns: int = 6
     from nearfar.road.run import training_wing
 
     if recipe.modality != "image":
-        raise RecipeError(f"recipe {recipe.name} is for text: only pictures have views to look at")
+        raise RecipeError(
+            f"recipe {recipe.name} is for {PARTS[recipe.modality].items}: only pictures have views to look at"
+        )
     training_wing()
     import numpy as np
 

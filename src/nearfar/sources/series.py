@@ -112,6 +112,7 @@ class SeriesReader:
                 continue
             for column, why in table.roles.passed_over.items():
                 report.passed_over.setdefault(column, why)
+            report.recognised.update(table.roles.recognised)
             whose = _machine_of(name, self._machine)
             for recording in _recordings(table, whose, self._units, self._rate, shown(path), report):
                 yield ends.after(recording, report)

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from nearfar.errors import DataError
 from nearfar.sources.numbers import is_missing, number_of
@@ -19,12 +20,18 @@ from nearfar.sources.timestamps import FORMS, is_clock, is_date_alone, looks_lik
 Held = Literal["number", "time", "date", "clock", "text", "nothing"]
 """What the first rows of a column hold; a date alone and a time of day alone make a time together."""
 
+Numbers = npt.NDArray[np.float64]
+
 _WITH_UNIT = re.compile(r"(?P<name>.*?)\s*(?:\[(?P<square>[^\[\]]*)\]|\((?P<round>[^()]*)\))\s*$")
 _TIME_NAMES = re.compile(
     r"(?:date|time|datetime|date[ _]?time|timestamp|time[ _]?stamp|ts|(?-i:t)|zeit|zeitstempel|datum|epoch|unix|seconds)"
     r"(?:_(?P<unit>s|ms|us|ns))?$",
     re.IGNORECASE,
 )
+
+
+_LABEL_NAMES = ("label", "anomaly")
+_REGIME_NAME = "regime"
 
 
 class ColumnNames(Protocol):
@@ -115,6 +122,7 @@ class Roles:
         channels: what is measured in `values`; empty in a long table.
         machine, channel, unit, label, regime: columns of text.
         passed_over: columns that are not read -> why, apart from those that the user ignores.
+        recognised: columns that are taken by their name as what nobody said they were -> `label` or `regime`.
     """
 
     time: str | None
@@ -128,6 +136,7 @@ class Roles:
     regime: str | None = None
     clock: str | None = None
     passed_over: Mapping[str, str] = field(default_factory=dict)
+    recognised: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -161,17 +170,21 @@ def split_unit(header: str) -> Channel:
 def find_roles(
     place: str,
     held: Mapping[str, Held],
-    typical: Mapping[str, float],
+    numbers: Mapping[str, Numbers],
     columns: ColumnNames,
     units: Mapping[str, str],
     rate: float | None,
 ) -> Roles:
     """Find the part of each column.
 
+    A column of the name `label` or `anomaly` that nobody gave a part says where faults are known, if it holds 0 and 1 or text; one of
+    the name `regime` names the operating point, if it holds whole numbers or text. The former is never a channel: what was learned
+    from it would know the answer.
+
     Args:
         place: the file, for messages.
         held: what each column holds, in the order of the file.
-        typical: a number of each column of numbers, which tells seconds from milliseconds.
+        numbers: the first of each column of numbers, NaN where there is none.
         columns: what the user said; a column may be named with or without its unit.
         units: channel -> unit, before what the header says.
         rate: samples a second of data without times.
@@ -189,6 +202,10 @@ def find_roles(
         missing, given = ("value", "channel") if value is None else ("channel", "value")
         raise DataError(f"{place}: a long table needs both columns: `{given}` is said, but `{missing}` is not")
     taken = {name for name in (machine, channel, value, unit, label, regime) if name is not None} | ignored
+    recognised, passed_over = _by_name(held, numbers, [name for name in held if name not in taken], columns, resolve)
+    label = label or next((name for name, part in recognised.items() if part == "label"), None)
+    regime = regime or next((name for name, part in recognised.items() if part == "regime"), None)
+    taken |= {*recognised, *passed_over}
     time = _time_column(place, held, columns, resolve, taken, rate)
     step = None
     clock = None
@@ -197,11 +214,10 @@ def find_roles(
     elif time is not None and held[time] != "time":
         named = _TIME_NAMES.match(split_unit(time).name)
         step = unit_of_numbers(
-            split_unit(time).unit or (named["unit"] if named else None) or "", typical.get(time, 0.0)
+            split_unit(time).unit or (named["unit"] if named else None) or "", _typical(numbers.get(time))
         )
     if channel is not None and value is not None:
-        return Roles(time, step, (value,), (), machine, channel, unit, label, regime, clock)
-    passed_over: dict[str, str] = {}
+        return Roles(time, step, (value,), (), machine, channel, unit, label, regime, clock, recognised=recognised)
     if columns.channels:
         chosen = [resolve(name) for name in columns.channels]
         for name in chosen:
@@ -210,7 +226,7 @@ def find_roles(
     else:
         others = [name for name in held if name not in (*taken, time, clock)]
         chosen = [name for name in others if held[name] in ("number", "nothing") and not _second_clock(name, held)]
-        passed_over = {name: _why(held[name]) for name in others if name not in chosen}
+        passed_over |= {name: _why(held[name]) for name in others if name not in chosen}
     if not chosen:
         raise DataError(
             f"{place}: no column holds numbers. The columns are: {resolve.listed}. Is the decimal sign a comma in some rows only?"
@@ -222,7 +238,55 @@ def find_roles(
             Channel(storable(name.strip()), units.get(name.strip(), part.unit))
             for name, part in zip(chosen, parts, strict=True)
         )
-    return Roles(time, step, tuple(chosen), named_channels, machine, None, None, label, regime, clock, passed_over)
+    return Roles(
+        time, step, tuple(chosen), named_channels, machine, None, None, label, regime, clock, passed_over, recognised
+    )
+
+
+def sentence_of(column: str, part: str) -> str:
+    """What to tell of a column in `Roles.recognised`."""
+    what = {"label": "as label: what is not 0 in it is a known fault", "regime": "as the name of the operating point"}
+    return f'column "{storable(column)}" is taken {what[part]}'
+
+
+def _by_name(
+    held: Mapping[str, Held],
+    numbers: Mapping[str, Numbers],
+    free: Sequence[str],
+    columns: ColumnNames,
+    resolve: _Resolver,
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns whose name says that they measure nothing: those with their part, and those that are not read with the reason."""
+    recognised: dict[str, str] = {}
+    passed_over: dict[str, str] = {}
+    channels = {resolve(name) for name in columns.channels}
+    named = {split_unit(name).name.lower(): name for name in reversed(free) if name not in channels}
+    for wanted in _LABEL_NAMES:
+        name = named.get(wanted)
+        if name is None or held[name] in ("time", "date", "clock"):
+            continue
+        if columns.label is not None or "label" in recognised.values():
+            passed_over[name] = "it is named like a label"
+        elif np.isin(_known(numbers.get(name)), (0.0, 1.0)).all():
+            recognised[name] = "label"
+        else:
+            passed_over[name] = "it is named like a label, but holds more than 0 and 1"
+    name = named.get(_REGIME_NAME)
+    if name is not None and columns.regime is None and held[name] in ("text", "number"):
+        known = _known(numbers.get(name))
+        if (known == np.round(known)).all():
+            recognised[name] = "regime"
+    return recognised, passed_over
+
+
+def _known(numbers: Numbers | None) -> Numbers:
+    return np.zeros(0) if numbers is None else numbers[np.isfinite(numbers)]
+
+
+def _typical(numbers: Numbers | None) -> float:
+    """One of the numbers, which tells seconds from milliseconds."""
+    known = _known(numbers)
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def _time_column(

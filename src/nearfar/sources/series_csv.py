@@ -77,8 +77,8 @@ def read_csv(
     at = {name: layout.header.index(name) for name in named}
     cells = {name: [row[at[name]] for row in head] for name in named}
     held = {name: what_is_held(some, layout.decimal) for name, some in cells.items()}
-    typical = {name: _typical(cells[name], layout.decimal) for name in named if held[name] == "number"}
-    roles = find_roles(shown(path), held, typical, columns, units, rate)
+    numbers = {name: numbers_of(cells[name], layout.decimal)[0] for name in named if held[name] == "number"}
+    roles = find_roles(shown(path), held, numbers, columns, units, rate)
     table = read_clean_csv(path, roles, layout.separator, layout.decimal, zone) if arrow else None
     return table or _Reader(path, layout, roles, zone, report).read()
 
@@ -230,11 +230,6 @@ def _fit(lines: Sequence[str], separator: str) -> tuple[bool, float, int]:
     counts = [len(fields) for fields in csv.reader(lines[:100], delimiter=separator) if fields]
     alike = sum(count == counts[0] for count in counts) / len(counts)
     return counts[0] > 1, round(alike, 2), counts[0]
-
-
-def _typical(cells: Sequence[str], decimal: str) -> float:
-    numbers = [value for cell in cells if not np.isnan(value := number_of(cell, decimal))]
-    return float(np.median(numbers))
 
 
 def _as_bytes(cells: Sequence[str]) -> npt.NDArray[np.bytes_]:

@@ -53,8 +53,8 @@ def read_parquet(
             if head is None or not head.num_rows:
                 raise EmptyTableError(f"{path} holds no rows: check that it is the right file")
             held = {name: _held(head.column(name)) for name in names}
-            typical = {name: _typical(head.column(name)) for name in names if held[name] == "number"}
-            roles = find_roles(shown(path), held, typical, columns, units, rate)
+            numbers = {name: _first(head.column(name)) for name in names if held[name] == "number"}
+            roles = find_roles(shown(path), held, numbers, columns, units, rate)
             return _read(file, path, roles, zone, report)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a sound Parquet file: {error}") from error
@@ -105,10 +105,8 @@ def _cells(column: Any) -> list[str]:
     return ["" if cell is None else cell for cell in column.to_pylist()]
 
 
-def _typical(column: Any) -> float:
-    numbers = numbers_of(_cells(column), ".")[0] if _is_text(column.type) else _floats(column)
-    told = numbers[np.isfinite(numbers)]
-    return float(np.median(told)) if len(told) else 0.0
+def _first(column: Any) -> npt.NDArray[np.float64]:
+    return numbers_of(_cells(column), ".")[0] if _is_text(column.type) else _floats(column)
 
 
 def _floats(column: Any) -> npt.NDArray[np.float64]:

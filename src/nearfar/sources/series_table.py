@@ -29,11 +29,13 @@ class SeriesReport(ReadReport):
         sorted: rows that came before an earlier one and were put in order.
         moved: recordings of data without dates that were put after earlier ones of the same machine.
         passed_over: columns that are not read -> why.
+        recognised: columns that were taken by their name as what nobody said they were -> `label` or `regime`.
     """
 
     sorted: int = 0
     moved: int = 0
     passed_over: dict[str, str] = field(default_factory=dict)
+    recognised: dict[str, str] = field(default_factory=dict)
 
     def count(self, location: str, reason: str, items: int) -> None:
         """Count several at once, with one example."""

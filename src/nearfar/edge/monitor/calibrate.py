@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,18 @@ from nearfar.recipe.series import Faults, Watch
 from nearfar.sources.recording import Recording, RecordingSource
 
 _SHARES = (0.5, 0.3, 0.2)
+_LEAST_REFERENCES = 10  # that `Watch` takes
+_FITTED = (
+    "false_alarms_per_day",
+    "block",
+    "needed",
+    "out_of",
+    "release",
+    "of_peak",
+    "cool_down",
+    "adapt",
+    "adapt_limit",
+)
 
 
 def calibrate(
@@ -60,7 +71,8 @@ def calibrate(
     tick = stages("reading")
     recordings = []
     for recording in source.recordings():
-        recordings.append(recording)
+        if len(recording.times):
+            recordings.append(recording)
         tick(len(recording.times))
     machines = sorted({recording.machine for recording in recordings})
     if len(machines) != 1:
@@ -70,13 +82,37 @@ def calibrate(
             else "the data holds no samples: check the path"
         )
     settings, parts = _divided(recordings, old.settings)
-    fitter = Fitter(settings, watch or _watch(old), old.embed)
+    fitter = Fitter(settings, watch or watch_of(bundle), old.embed)
     candidate = None if choose else Candidate(old.record.features, old.record.by, old.record.smooth)
     made = make_detector(
         fitter, [parts], faults=Faults(), candidate=candidate, ratio=old.record.fleet_ratio, stages=stages
     )
     record = made.record.model_copy(update={"trials": made.record.trials or old.record.trials})
     return _written(bundle, made, record, target, machines[0])
+
+
+def watch_of(bundle: Bundle) -> Watch:
+    """When a monitor alarms, as its recipe and what was fitted by it say.
+
+    Raises:
+        BundleError: the bundle is no monitor.
+    """
+    detector = Detector.open(bundle)
+    record = detector.record
+    asked = bundle.manifest.provenance.recipe.get("watch")
+    # The recipe knows how to choose a scorer, the record what became of values that were left to be found.
+    fitted = {name: getattr(record, name) for name in _FITTED}
+    return Watch.model_validate({**(asked if isinstance(asked, dict) else {}), **fitted, **_counts(detector)})
+
+
+def _counts(detector: Detector) -> dict[str, int]:
+    """How many prototypes or neighbours a detector has, which an earlier calibration may have set apart from the recipe."""
+    points = len(detector.distance.points)
+    if detector.record.by == "prototypes":
+        return {"prototypes": points}
+    if detector.record.by == "knn":
+        return {"neighbours": detector.distance.k, "references": max(_LEAST_REFERENCES, points)}
+    return {}
 
 
 def _divided(recordings: Sequence[Recording], settings: SeriesSettings) -> tuple[SeriesSettings, MachineParts]:
@@ -101,25 +137,6 @@ def _divided(recordings: Sequence[Recording], settings: SeriesSettings) -> tuple
         recordings[0].machine, frames.times[healthy], frames.values[healthy], settings.period
     )
     return settings, MachineParts(*in_time(stretches, _SHARES, settings.window))
-
-
-def _watch(old: Detector) -> Watch:
-    """The settings that a detector was made with, as far as they concern when to alarm."""
-    record = old.record
-    kept: dict[str, Any] = {
-        name: getattr(record, name)
-        for name in (
-            "false_alarms_per_day",
-            "needed",
-            "out_of",
-            "release",
-            "of_peak",
-            "cool_down",
-            "adapt",
-            "adapt_limit",
-        )
-    }
-    return Watch(**kept, block=record.block)
 
 
 def _written(bundle: Bundle, made: Detector, record: DetectorRecord, target: str | Path, machine: str) -> Bundle:

@@ -21,7 +21,7 @@ from nearfar.recipe.series import Faults
 
 _LENGTHS, _GAPS = (30, 300), (100, 600)
 _SHORTEST = 40
-_MOST_FRAMES = 10_000  # of a stream in one draw
+_MOST_FRAMES = 5_000  # of a stream in one draw
 
 
 def try_candidates(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,9 +72,8 @@ class Detector:
             )
         where = bundle.path / record.weights
         try:
-            with np.load(io.BytesIO(bundle.read(record.weights)), allow_pickle=False) as arrays:
-                distance, maxima = Distance.from_arrays(arrays), np.sort(arrays["maxima"].astype(np.float32))
-        except (ValueError, OSError, KeyError, EOFError) as error:
+            distance, maxima = _read(bundle.read(record.weights))
+        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"{where}: not the numbers of a detector ({error}): export the bundle again") from error
         embed, width = None, settings.features
         if record.features == "embedding":
@@ -141,6 +141,18 @@ class Detector:
     def p_value(self, score: float) -> float:
         """How likely a healthy block reaches `score`, by the blocks at calibration."""
         return p_value(self.block_maxima, score)
+
+
+def _read(content: bytes) -> tuple[Distance, Floats]:
+    """The distance and the block maxima of a file that `to_bytes` made."""
+    arrays = np.load(io.BytesIO(content), allow_pickle=False)
+    if not isinstance(arrays, np.lib.npyio.NpzFile):
+        raise ValueError("one array without a name")  # noqa: TRY004 - of the content, not of an argument
+    with arrays:
+        maxima = np.sort(arrays["maxima"].astype(np.float32))
+        if maxima.ndim != 1 or np.isnan(maxima).any():
+            raise ValueError("maxima are not a row of numbers")
+        return Distance.from_arrays(arrays), maxima
 
 
 def trailing_mean(values: Floats, present: Floats, length: int) -> Floats:

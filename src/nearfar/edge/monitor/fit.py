@@ -32,7 +32,7 @@ USUAL = 0.995
 """The quantile of a machine's own healthy scores that `fleet_ratio` multiplies."""
 
 _BLOCK_WINDOWS = 20
-_MOST_ROWS = 20_000  # that a distance is fitted to: neighbours in time say nearly the same
+_MOST_ROWS = 10_000  # that a distance is fitted to: neighbours in time say nearly the same
 
 
 class Candidate(NamedTuple):

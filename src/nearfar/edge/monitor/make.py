@@ -90,7 +90,9 @@ def _fleet(fitters: Sequence[Fitter], candidate: Candidate, machines: Sequence[M
     ratios = []
     for fitter, part in zip(fitters, machines, strict=True):
         try:
-            ratios.append(later_ratios(fitter.detector(candidate, part.fitted), part.fitted, part.later))
+            known = later_ratios(fitter.detector(candidate, part.fitted), part.fitted, part.later)
         except DataError:
             continue  # too little of this machine alone
+        if len(known):
+            ratios.append(known)
     return fleet_ratio(ratios, fitters[0].watch.fleet_share) if len(ratios) >= FLEET else None

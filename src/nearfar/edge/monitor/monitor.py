@@ -18,7 +18,7 @@ from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.drift import MonitorReport
 from nearfar.edge.monitor.events import Alarm, Event
 from nearfar.edge.monitor.intake import Intake, Samples, Values, When
-from nearfar.edge.monitor.state import event_of, read_state, write_state
+from nearfar.edge.monitor.state import INSTEAD, event_of, read_state, write_state
 from nearfar.edge.monitor.watch import FrameWatch
 from nearfar.errors import DataError, StoreError
 from nearfar.frontend.grid import Frames, Grid
@@ -277,9 +277,7 @@ class Monitor:
             self._events.extend(event_of(record) for record in state["events"])
             self._lost, self._score, self._statistic = state["lost"], state["score"], state["statistic"]
         except (KeyError, TypeError, ValueError, DataError) as error:
-            raise StoreError(
-                f"{self._path}: does not fit this nearfar ({error!r}): remove it, or open the monitor with on_bad_state='restart'"
-            ) from error
+            raise StoreError(f"{self._path}: does not fit this nearfar ({error!r}): {INSTEAD}") from error
         self._saved = self._watch.last
 
 

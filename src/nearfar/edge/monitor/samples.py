@@ -28,7 +28,8 @@ class Seen(NamedTuple):
     Attributes:
         last: float64 (k, C), time of the last sample; NaN before the first.
         flat_since: float64 (k, C), time of the first of the equal samples that it is the last of.
-        far_since: float64 (k, C), since when samples are far outside of the healthy range; NaN where they are not.
+        far_since: float64 (k, C), since when samples are far outside of the healthy range; NaN where they are not. Where a channel
+            did not jump there but crept, this is the last sample before that.
         fresh: bool (k, C), whether there was a sample within the frame.
         running: bool (k,), whether anything came within the frame, if only missing values.
     """
@@ -76,6 +77,7 @@ class LastSamples:
         highest = np.array([np.inf if channel.highest is None else channel.highest for channel in settings.channels])
         with np.errstate(invalid="ignore"):
             margin = np.nan_to_num(_FAR * (highest - lowest), posinf=0.0)
+        self._margin = margin
         # A range without width tells nothing about what is far.
         self._low, self._high = (
             np.where(margin > 0, lowest - margin, -np.inf),
@@ -107,13 +109,16 @@ class LastSamples:
         newest = np.maximum.accumulate(np.where(finite, rows, -1), axis=0)
         older = np.concatenate([np.full((1, len(channels)), -1), newest[:-1]])
         apart = np.abs(times[:, None] - _times_at(times, older, now[0])) > self._apart
-        changed = finite & ((values != _at(values, older, value)) | apart)
+        before = _at(values, older, value)
+        changed = finite & ((values != before) | apart)
         departed = far & ~_at(far, older, far_before)
+        crept = departed & (np.abs(values - before) < self._margin[channels]) & ~apart
+        begun = np.where(crept, _times_at(times, older, now[0]), times[:, None])
         known = np.stack(
             [
                 _times_at(times, newest, now[0]),
                 _times_at(times, np.maximum.accumulate(np.where(changed, rows, -1), axis=0), now[1]),
-                _times_at(times, np.maximum.accumulate(np.where(departed, rows, -1), axis=0), now[2]),
+                _at(begun, np.maximum.accumulate(np.where(departed, rows, -1), axis=0), now[2]),
             ]
         )
         known[2, ~_at(far, newest, far_before)] = np.nan

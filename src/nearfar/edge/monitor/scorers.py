@@ -12,7 +12,9 @@ from nearfar.edge.monitor.distance import Distance, Floats
 By = Literal["centroid", "mahalanobis", "prototypes", "knn"]
 
 _PASSES = 50
+_STARTS = 20  # of k-means, of which the best counts: from one alone it often leaves two prototypes in one place
 _STILL = 1e-2  # of the mean spread: a feature that hardly ever changed is no reason for an alarm when it does by a hair
+_LEAST = 1e-6  # of a spread: where nothing changes at all, distances stay numbers that float32 holds
 _FLOOR = 1e-3  # of a direction's variance against the mean one: below that it is rounding, not the machine
 
 
@@ -48,7 +50,7 @@ def fit_distance(
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} complete rows are too few to tell what is normal")
     centre, own = rows.mean(axis=0), rows.std(axis=0)
-    spread = np.maximum(own, max(_STILL * float(own.mean()), 1e-30))
+    spread = np.maximum(own, max(_STILL * float(own.mean()), _LEAST))
     standard = ledoit_wolf((rows - centre) / spread, dependence)
     # What is still varies by as much as its spread was raised to, on its own.
     standard += np.diag(1 - (own / spread) ** 2)
@@ -93,7 +95,9 @@ def k_means(rows: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[np.
     """At most k centres (k, d) of rows (n, d)."""
     import faiss
 
-    clustering = faiss.Kmeans(rows.shape[1], min(k, len(rows)), niter=_PASSES, seed=seed, min_points_per_centroid=1)
+    clustering = faiss.Kmeans(
+        rows.shape[1], min(k, len(rows)), niter=_PASSES, nredo=_STARTS, seed=seed, min_points_per_centroid=1
+    )
     clustering.train(np.ascontiguousarray(rows, np.float32))
     return np.asarray(clustering.centroids, np.float64)
 

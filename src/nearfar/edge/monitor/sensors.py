@@ -1,7 +1,8 @@
 """Whether each sensor still measures: stuck and unplugged ones are told apart from a machine that changed.
 
-A sensor that measures anything real never repeats itself exactly for longer than it did in healthy data, because of noise. So
-everything here rests on exact repeats and on silence, never on how unusual a value is: that is the detector's part.
+A sensor that measures anything real does not repeat itself exactly for longer than it did in healthy data, or than chance makes of
+its noise and digits (`ChannelSettings.longest_flat`). So everything here rests on exact repeats and on silence, never on how unusual a
+value is: that is the detector's part.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Counts = npt.NDArray[np.int64]
 _Fault = Literal["stuck", "unplugged", "ok"]
 
 STUCK_TIMES: Final = 3.0
-"""A sensor is stuck after so many times the longest time without change in healthy data ..."""
+"""A sensor is stuck after so many times the time for which a healthy one may not change ..."""
 STUCK_FRAMES: Final = 10
 """... and at least so many frames more than that time."""
 RAIL_FRAMES: Final = 3
@@ -61,8 +62,8 @@ class Verdict(NamedTuple):
 class SensorWatch:
     """Follows the samples of all channels of a stream and says at each frame which of them count.
 
-    A channel is *suspect* from the moment at which it repeats itself exactly for longer than ever in healthy data, or when it has
-    jumped to one value far outside of the healthy range and has shown nothing else since. A suspect does not count, also not
+    A channel is *suspect* from the moment at which it repeats itself exactly for longer than a healthy one does, or when it has
+    jumped to one value far outside of the healthy range and has shown nothing else since (not where it crept there). A suspect does not count, also not
     backwards to the first of its repeats, so that a sensor that gets stuck raises no alarm of the machine while it is not yet clear
     that it is stuck. If it moves again, nothing was said and it counts again.
 

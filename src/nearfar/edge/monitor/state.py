@@ -25,7 +25,10 @@ _NAME = "nearfar-monitor-state"
 _ARRAY = {"dtype", "shape", "base64"}
 _KINDS: Final = {kind.kind: kind for kind in (Alarm, Cleared, SensorFault, ClockEvent, Drift)}
 _MOST = 256 * 2**20
-_INSTEAD = "remove it, or open the monitor with on_bad_state='restart' (nothing is known then of what was before)"
+INSTEAD: Final = (
+    "remove it, or begin anew with --restart, in Python on_bad_state='restart'; what was before is not known then"
+)
+"""What to do about a state that cannot be used."""
 
 
 def write_state(path: Path, bundle: str, state: Mapping[str, Any]) -> None:
@@ -66,21 +69,21 @@ def read_state(path: Path, bundle: str) -> dict[str, Any]:
         ) from error
     words = head.decode("utf-8", "replace").split()
     if len(words) != 3 or words[0] != _NAME:
-        raise StoreError(f"{path}: is not the state of a monitor: give another path, or {_INSTEAD}")
+        raise StoreError(f"{path}: is not the state of a monitor: give another path, or {INSTEAD}")
     if words[1] != str(FORMAT):
         raise StoreError(
-            f"{path}: has format {words[1]}, which this nearfar does not read ({FORMAT}): upgrade nearfar, or {_INSTEAD}"
+            f"{path}: has format {words[1]}, which this nearfar does not read ({FORMAT}): upgrade nearfar, or {INSTEAD}"
         )
     if hashlib.sha256(body).hexdigest() != words[2]:
-        raise StoreError(f"{path}: is torn or altered: {_INSTEAD}")
+        raise StoreError(f"{path}: is torn or altered: {INSTEAD}")
     try:
         content = json.loads(body, object_hook=_rich)
         owner, state = content["bundle"], content["state"]
     except (ValueError, KeyError, TypeError, binascii.Error) as error:
-        raise StoreError(f"{path}: cannot be understood ({error}): {_INSTEAD}") from error
+        raise StoreError(f"{path}: cannot be understood ({error}): {INSTEAD}") from error
     if owner != bundle:
         raise StoreError(
-            f"{path}: belongs to another bundle ({owner[:12]}, not {bundle[:12]}): give each bundle a state of its own, or {_INSTEAD}"
+            f"{path}: belongs to another bundle ({owner[:12]}, not {bundle[:12]}): give each bundle a state of its own, or {INSTEAD}"
         )
     found: dict[str, Any] = state
     return found

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import DataError
-from nearfar.frontend.fit_series import fit_series
+from nearfar.frontend.fit_series import fit_series, rescale
 from nearfar.frontend.join import frame_labels, frame_regimes, join
+from nearfar.frontend.series import SeriesFrontend
 from nearfar.frontend.settings import SeriesSettings
 from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
 from nearfar.learn.data.whole import write_whole
@@ -51,6 +53,8 @@ class SeriesCounts:
     fingerprint: str
     passed_over: dict[str, str] = field(default_factory=dict)
     """Columns that are not read -> why."""
+    recognised: dict[str, str] = field(default_factory=dict)
+    """Columns that were taken by their name as what nobody said they were -> `label` or `regime`."""
     skipped: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
 
@@ -88,6 +92,20 @@ class SeriesCorpus:
     settings: SeriesSettings
     machines: tuple[MachineFrames, ...]
     counts: SeriesCounts
+
+    @cached_property
+    def frontends(self) -> tuple[SeriesFrontend, ...]:
+        """One for each machine, with the scales of its own healthy training frames: the encoder is shared, what is normal is not.
+
+        They are those of `settings` where there is one machine.
+        """
+        if len(self.machines) == 1:
+            return (SeriesFrontend(self.settings),)
+        healthy = [np.flatnonzero((m.side == TRAIN) & (m.labels == 0)) for m in self.machines]
+        return tuple(
+            SeriesFrontend(rescale(self.settings, np.asarray(machine.frames[rows])))
+            for machine, rows in zip(self.machines, healthy, strict=True)
+        )
 
     @classmethod
     def open(cls, directory: Path) -> SeriesCorpus:
@@ -153,6 +171,7 @@ def prepare_series(
         labelled=all(r.labels is not None for r in _all(machines)),
         fingerprint=digest.hexdigest(),
         passed_over=dict(source.report.passed_over),
+        recognised=dict(source.report.recognised),
         skipped=dict(source.report.skipped),
         examples=list(source.report.examples),
     )

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from nearfar.errors import DataError
 from nearfar.evaluate.faults import inject_windows
-from nearfar.frontend.series import SeriesFrontend
 from nearfar.learn.data.batches import Share
 from nearfar.learn.data.frames import MachineFrames, SeriesCorpus
 from nearfar.learn.data.split import TRAIN
@@ -69,6 +68,15 @@ class Windows:
             taken[place] = self.corpus.machines[int(self.machines[number])].frames[end - length : end]
         return taken
 
+    def scaled(self, numbers: Ints) -> tuple[Floats, Floats]:
+        """Windows by the scales of their machines: values (n, T, F), 0 where missing, and 1 or 0 for there or not."""
+        frames = self.frames(numbers)
+        values, present = np.empty_like(frames), np.empty_like(frames)
+        for machine in np.unique(self.machines[numbers]).tolist():
+            rows = self.machines[numbers] == machine
+            values[rows], present[rows] = self.corpus.frontends[machine].scaled(frames[rows])
+        return values, present
+
     def evenly(self, most: int) -> Ints:
         """The numbers of at most so many windows, spread evenly."""
         return np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).round().astype(np.int64))
@@ -104,11 +112,11 @@ class WindowRows(Dataset[DrawnBatch]):
     """
 
     windows: Windows
-    frontend: SeriesFrontend
     views: WindowViews
     pairing: HealthyPairing
     faults: Faults
     per_window: int
+    recovered: float
     seed: int
     rows_each: int
     bounds: Ints
@@ -145,11 +153,11 @@ class WindowRows(Dataset[DrawnBatch]):
         stride = int(windows.ends.max()) + 1
         return cls(
             windows,
-            SeriesFrontend(corpus.settings),
             views,
             pairing,
             method.faults,
             method.per_window,
+            method.recovered,
             seed,
             rows_each,
             bounds,
@@ -165,7 +173,7 @@ class WindowRows(Dataset[DrawnBatch]):
         rng = np.random.default_rng([self.seed, 1, step])
         first = self._first(rows, rng.random(len(rows)))
         second = self._second(first, rng.random(len(rows)), rng.random(len(rows)))
-        pairs = [self._scaled(first), self._scaled(second)]
+        pairs = [self._healthy(first, rng), self._healthy(second, rng)]
         windows, present = [values for values, _ in pairs], [there for _, there in pairs]
         for number in range(self.per_window):
             values, there = pairs[number % 2]
@@ -199,12 +207,21 @@ class WindowRows(Dataset[DrawnBatch]):
         high = np.searchsorted(self.keys, groups * self.stride + np.minimum(ends + reach, self.stride - 1), "right")
         return low + (draws * (high - low)).astype(np.int64)
 
-    def _scaled(self, numbers: Ints) -> tuple[Floats, Floats]:
-        return self.frontend.scaled(self.windows.frames(numbers))
+    def _healthy(self, numbers: Ints, rng: np.random.Generator) -> tuple[Floats, Floats]:
+        """Windows that are healthy at their end; in some a fault came and went."""
+        values, present = self.windows.scaled(numbers)
+        over = np.flatnonzero(rng.random(len(numbers)) < self.recovered)
+        if len(over):
+            length = values.shape[1]
+            faulty = self._faulty(values[over], present[over], rng)
+            healthy_from = length - rng.integers(max(1, length // 8), length // 2, len(over), endpoint=True)
+            passed = np.arange(length) >= healthy_from[:, None]
+            values[over] = np.where(passed[:, :, None], values[over], faulty)
+        return values, present
 
     def _faulty(self, values: Floats, present: Floats, rng: np.random.Generator) -> Floats:
         """The same windows with a fault each."""
-        settings = self.frontend.settings
+        settings = self.windows.corpus.settings
         return faulty_windows(values, present, self.faults, rng, settings.channel_of_feature, settings.clip)
 
 

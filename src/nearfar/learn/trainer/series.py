@@ -12,7 +12,6 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 
 from nearfar.evaluate.anomaly import auc_pr
-from nearfar.frontend.series import SeriesFrontend
 from nearfar.learn.data.frames import SeriesCorpus
 from nearfar.learn.data.split import TRAIN, VALIDATION
 from nearfar.learn.data.window_batch import DrawnBatch, WindowBatch
@@ -84,7 +83,6 @@ class FaultFigures:
 
     def __init__(self, corpus: SeriesCorpus, faults: Faults, *, seed: int) -> None:
         settings = corpus.settings
-        frontend = SeriesFrontend(settings)
         normal, held_out = Windows.of(corpus, TRAIN), Windows.of(corpus, VALIDATION)
         known = np.isin(held_out.machines, normal.machines)
         self.possible = bool(known.any())
@@ -95,8 +93,8 @@ class FaultFigures:
         firsts = np.unique(normal.machines, return_index=True)[1]
         references = np.union1d(references, firsts)
         asked = np.flatnonzero(known)[np.linspace(0, known.sum() - 1, min(_VALIDATED, int(known.sum()))).astype(int)]
-        self._normal, self._owners = frontend.scaled(normal.frames(references)), normal.machines[references]
-        values, present = frontend.scaled(held_out.frames(asked))
+        self._normal, self._owners = normal.scaled(references), normal.machines[references]
+        values, present = held_out.scaled(asked)
         rng = np.random.default_rng([seed, 2])
         faulty = faulty_windows(values, present, faults, rng, settings.channel_of_feature, settings.clip)
         self._asked = np.concatenate([values, faulty]), np.concatenate([present, present])
