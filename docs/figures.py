@@ -96,7 +96,11 @@ def render(
     lines.append("|---|" + "---:|" * len(across))
     for name in down:
         places = [(other, name) if turned else (name, other) for other in across]
-        lines.append(f"| {alone if name == '-' else name.replace('_', ' ')} | " + " | ".join(cells[place] for place in places) + " |")
+        lines.append(
+            f"| {alone if name == '-' else name.replace('_', ' ')} | "
+            + " | ".join(cells[place] for place in places)
+            + " |"
+        )
     machine = "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in measured["machine"].items())
     return [*lines, "", f"Measured on {machine}."]
 

@@ -1,7 +1,6 @@
 """nearfar on SKAB: one rule for all files, fixed on healthy data alone.
 
-An encoder is trained on the training rows of all files. How to score (raw means or embeddings, by which distance, over how many
-rows) is chosen by faults injected into the long recording without faults that comes with the data, cut into experiments like the
+How to score (by which distance, over how many rows; raw means or embeddings where there is an encoder) is chosen by faults injected into the long recording without faults that comes with the data, cut into experiments like the
 others: 400 rows to fit to, 750 rows after them. The threshold of a file is the usual height of its own training scores times a
 ratio: what 5 % of later healthy scores exceeded where the detector had seen the first 250 training rows of a file and looked at the
 other 150, over all files. When an alarm begins and ends is the default of a recipe. No label of any test row is looked at.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_monitor import NAMES, START, healthy, made_bundle, made_detector, made_record
+from rich.console import Console
 
-from nearfar.bundle import Bundle
+from nearfar.bundle import Bundle, Metric
 from nearfar.connect.records import sentence
 from nearfar.edge.monitor.events import Cleared, SensorFault
 from nearfar.edge.monitor.monitor import Monitor
@@ -181,13 +183,13 @@ def test_a_machine_that_has_settled_to_something_else_is_shown(tmp_path: Path) -
     (trace,) = replay(settling, [made])
     ends = [event for event in trace.events if isinstance(event, Cleared)]
     assert [event.settled for event in ends] == [True]
-    assert "settled above the threshold" in sentence(ends[0])
+    assert "still above the threshold" in sentence(ends[0])
     ((begin, end),) = trace.settled
     assert begin == ends[0].time
     assert START + 850 < end < START + 940
     page = Page(html_page([trace], "pump"))
     assert page.boxes.count("settled") == 1
-    assert any("then settled" in words for words in page.words)
+    assert any(re.search(r", then 8:\d\d above", words) for words in page.words)
 
 
 def test_a_name_cannot_break_the_page(tmp_path: Path, bundle: Path) -> None:
@@ -306,3 +308,14 @@ def test_calibrate_keeps_how_it_scores_unless_it_is_to_choose(nearfar, bundle: P
     assert strict.threshold > usual.threshold
     assert usual.false_alarms_per_day == before.false_alarms_per_day
     assert chosen.trials
+
+
+def test_the_figures_of_a_monitor_are_shown_as_such() -> None:
+    from nearfar.cli.console import figures_table
+
+    metrics = {"raw": {"fault_auc_pr": Metric(value=0.5)}, "bundle": {"fault_auc_pr": Metric(value=0.625)}}
+    console = Console(file=io.StringIO(), width=100)
+    console.print(figures_table(metrics))
+    shown = console.file.getvalue()
+    assert "Faults injected into held-out healthy data" in " ".join(shown.split())
+    assert re.search(r"AUC-PR.*\nmeans, no encoder +0\.500 *\nbundle +0\.625", shown)

@@ -21,11 +21,19 @@ data:
   source: {kind: series, path: data/healthy}
   split: {validation: 0.35, test: 0.25}
 frontend: {kind: series, window: 16}
-encoder: {kind: dilated_cnn, width: 8, layers: 2, dim: 8}
-method: {kind: fault_contrast, faults: {kinds: [shift]}}  # which means show as well as anything
+encoder: {kind: dilated_cnn, width: 4, layers: 1, dim: 8, skip: false}  # too narrow for eight channels
+method: {kind: fault_contrast, faults: {kinds: [shift]}}
 train: {max_steps: 6, epochs: 1, batch_size: 32, threads: 1, accelerator: cpu}
-watch: {block: 60.0, false_alarms_per_day: 72.0, smooth: [10, 20]}
+watch: {block: 60.0, false_alarms_per_day: 72.0, smooth: [10, 20], least_windows: 0}
 """
+
+
+def raise_levels(path: Path, factor: float) -> None:
+    """Make it another machine: all channels read so many times as much."""
+    head, *rows = path.read_text("utf-8").splitlines()
+    cells = [row.split(",") for row in rows]
+    more = [[row[0], *(f"{float(cell) * factor:.6g}" for cell in row[1:-1]), row[-1]] for row in cells]
+    path.write_text("\n".join([head, *map(",".join, more)]) + "\n", "utf-8")
 
 
 def test_from_the_command_line_to_alarms(nearfar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +49,7 @@ def test_from_the_command_line_to_alarms(nearfar, tmp_path: Path, monkeypatch: p
     does("recipe", "check", "r.yaml")
     does("train", "r.yaml", "-o", "run")
     out, _ = does("inspect", "run/bundle")
-    assert "No more than 72 false alarms a day" in " ".join(out.split())
+    assert "At most 72 false alarms a day" in " ".join(out.split())
     assert "none: plain means were as good" in " ".join(out.split())
     assert not Path("run/bundle/encoder.onnx").exists()
     faulty = "data/faulty/plant.csv"
@@ -58,6 +66,7 @@ def test_from_the_command_line_to_alarms(nearfar, tmp_path: Path, monkeypatch: p
     does("replay", "run/bundle", faulty, "--label", "label", "-o", "page.html")
     assert "2 of 2" in Path("page.html").read_text("utf-8")
     does("simulate", "plant", "-o", "other", "--days", "0.05", "--faults", "1", "--seed", "7")
+    raise_levels(Path("other/healthy/plant.csv"), 1.2)
     out, _ = does("calibrate", "run/bundle", "other/healthy/plant.csv", "-o", "second")
     assert "threshold" in out
     assert Bundle.open("second").manifest.provenance.parent == Bundle.open("run/bundle").digest
@@ -68,4 +77,5 @@ def test_from_the_command_line_to_alarms(nearfar, tmp_path: Path, monkeypatch: p
         detector = Detector.open(name)
         scores = detector.score(values[-1000:])
         shares[name] = float((scores > detector.record.threshold).mean())
-    assert shares["second"] < 0.15 < shares["run/bundle"]
+    assert shares["second"] < 0.15
+    assert shares["run/bundle"] > 0.99

@@ -22,6 +22,7 @@ from made_monitor import (
 )
 
 from nearfar.bundle import Bundle
+from nearfar.bundle.manifest import Metric, ScorerTrial
 from nearfar.edge.monitor.calibrate import calibrate
 from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.distance import Floats
@@ -130,6 +131,18 @@ def test_how_to_score_can_be_chosen_anew(bundle: Bundle, tmp_path: Path) -> None
     assert alarms_a_day(made, other(60 * 120, seed=2)) < 3 * 36
 
 
+def test_how_it_was_chosen_stays_known_unless_it_is_chosen_anew(tmp_path: Path) -> None:
+    trial = ScorerTrial(features="raw", by="mahalanobis", smooth=10, auc_pr=Metric(value=0.7))
+    record = made_record(trials=(trial,), remark="too little data", **OFTEN)
+    old, source = made_bundle(tmp_path / "old", made_detector(record=record)), Made([recording(other(12_000, 1))])
+    kept = calibrate(old, source, tmp_path / "kept").manifest.detector
+    assert (kept.trials, kept.remark) == ((trial,), "too little data")
+    watch = Watch(scorers=[Scorer(features="raw", by="knn")], smooth=(5,), false_alarms_per_day=36.0, block=120.0)
+    anew = calibrate(old, source, tmp_path / "anew", watch=watch, choose=True).manifest.detector
+    assert [trial.by for trial in anew.trials] == ["knn"]
+    assert anew.remark == ""
+
+
 def test_another_promise_gives_another_threshold(bundle: Bundle, calibrated: Bundle, tmp_path: Path) -> None:
     seldom = Watch(false_alarms_per_day=1.0, block=120.0)
     made = calibrate(bundle, Made([recording(other(24_000, 1))]), tmp_path / "made", watch=seldom)
@@ -215,7 +228,7 @@ def test_no_samples_are_told(bundle: Bundle, tmp_path: Path, made: list[Recordin
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 12, 30])
 def test_next_to_no_samples_are_told(bundle: Bundle, tmp_path: Path, rows: int) -> None:
-    with pytest.raises(DataError, match=r"too few|no recording to learn from|rate cannot be told"):
+    with pytest.raises(DataError, match=r"too few|single sample"):
         calibrate(bundle, Made([recording(other(rows))]), tmp_path / "made")
 
 

@@ -24,6 +24,12 @@ def stretch(frames: Floats) -> Stretch:
     return Stretch("", START + np.arange(len(frames), dtype=np.float64), frames.astype(np.float32))
 
 
+def last_ten(values: Floats, present: Floats) -> Floats:
+    """What a raw scorer of ten frames sees, under the name of an encoder that looks at windows."""
+    del present
+    return values[:, -10:].mean(axis=1)
+
+
 def tried(
     among: Sequence[Candidate],
     machines: Sequence[Machine],
@@ -92,6 +98,29 @@ def test_an_encoder_that_sees_no_more_than_means_does_not_win() -> None:
     first, second = tried(among, [plain()], Faults(), embed=mean_of_windows)
     assert (first.features, second.features) == ("raw", "embedding")
     assert first.auc_pr.value == pytest.approx(second.auc_pr.value, abs=0.01)
+
+
+def test_all_are_judged_by_the_same_frames() -> None:
+    """Ten frames of a window of 64: the frames before the first whole window count for neither."""
+    later = [stretch(healthy(650, seed=10 + number)) for number in range(6)]
+    fitter = Fitter(made_settings(window=64), Watch(), last_ten)
+    among = [Candidate("raw", "mahalanobis", 10), Candidate("embedding", "mahalanobis", 1)]
+    trials = try_candidates([fitter], among, [([stretch(healthy(3000))], later)], faults=Faults())
+    assert [trial.features for trial in trials] == ["raw", "embedding"]
+    assert trials[0].auc_pr.value == pytest.approx(trials[1].auc_pr.value, abs=0.003)
+
+
+def test_streams_that_hold_no_two_windows_are_not_judged_by() -> None:
+    fitter = Fitter(made_settings(window=64), Watch(), mean_of_windows)
+    among = [Candidate("raw", "mahalanobis", 10), Candidate("embedding", "mahalanobis", 1)]
+    first, short = stretch(healthy(2000)), [stretch(healthy(rows, seed=rows)) for rows in (50, 100)]
+    enough = [stretch(healthy(130, seed=3))]
+    both, alone = (
+        try_candidates([fitter], among, [([first], some)], faults=Faults()) for some in (short + enough, enough)
+    )
+    assert both == alone
+    with pytest.raises(DataError, match="at least 126 frames in a row"):
+        try_candidates([fitter], among, [([first], short)], faults=Faults())
 
 
 def test_all_candidates_have_the_same_faults_and_a_seed_has_the_same() -> None:

@@ -229,22 +229,45 @@ def test_the_card_says_what_is_promised_and_what_came_of_it(tmp_path: Path) -> N
     card = render_card(manifest_of(tmp_path, tail="conformal", trials=(trial,), realised_per_day=realised))
     assert "A monitor of a machine" in card
     assert "the mean of the last 10 frames" in card
-    assert "No more than 1 false alarm a day is promised. The threshold, 6, comes from an order statistic" in card
+    assert "At most 1 false alarm a day on average is promised. The threshold, 6, comes from an order statistic" in card
     assert "there were 0.5 a day [0.1, 1.9]" in card
     assert "| raw | mahalanobis | 10 | 0.812 [0.750, 0.871] |" in card
     assert "| temperature |  | 50 to 70 |" in card
     assert "3 of 5 scores" in card
 
 
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (("raw", "embedding"), "the encoder only where it surely beats plain means"),
+        (("raw", "raw"), "no encoder was among the candidates"),
+        (("embedding",), "plain means, without an encoder, were not among the candidates"),
+    ],
+)
+def test_the_card_says_what_was_compared(tmp_path: Path, kinds: tuple[str, ...], said: str) -> None:
+    trials = tuple(ScorerTrial(features=kind, by="knn", auc_pr=Metric(value=0.5)) for kind in kinds)  # type: ignore[arg-type]
+    manifest = manifest_of(tmp_path, trials=trials)
+    assert f"The first ships; {said}." in render_card(manifest)
+    rows = dict(describe(Bundle.open(tmp_path / "bundle")))
+    assert rows["encoder"] == ("none: plain means were as good" if "embedding" in kinds else "none")
+
+
+def test_why_an_encoder_was_no_candidate_is_told(tmp_path: Path) -> None:
+    why = "The encoder was no candidate: it was trained on 7 windows."
+    trial = ScorerTrial(features="raw", by="knn", auc_pr=Metric(value=0.5))
+    assert why in render_card(manifest_of(tmp_path, trials=(trial,), remark=why))
+    assert dict(describe(Bundle.open(tmp_path / "bundle")))["encoder"] == f"none. {why}"
+
+
 @pytest.mark.parametrize(("tail", "promised"), [("gpd", True), ("conformal", True), ("fleet", False), ("given", False)])
 def test_nothing_is_promised_where_nothing_can_be(tmp_path: Path, tail: str, promised: bool) -> None:
     manifest = manifest_of(tmp_path, tail=tail, fleet_ratio=1.4)
     card = render_card(manifest)
-    assert ("No more than 1 false alarm a day is promised." in card) == promised
+    assert ("At most 1 false alarm a day on average is promised." in card) == promised
     assert ("No number of false alarms a day is promised" in card) != promised
     bundle = Bundle.open(tmp_path / "bundle")
     rows = dict(describe(bundle))
-    assert rows["promised"].startswith("No more than 1 false alarm a day") == promised
+    assert rows["promised"].startswith("At most 1 false alarm a day") == promised
 
 
 def test_inspect_tells_channels_scores_and_alarms(nearfar_rows: dict[str, str]) -> None:

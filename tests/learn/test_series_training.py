@@ -66,14 +66,14 @@ def separated(run: TrainedSeries, recipe: Recipe) -> tuple[float, float, float]:
 
 
 def test_it_learns_to_tell_faults_that_means_do_not_show(source: Path, tmp_path: Path) -> None:
-    """Noise, oscillations and still sensors, which leave the mean of a window as it is."""
-    weak = "method.faults={kinds: [variance, harmonic, flatline], strength: [0.3, 1.5]}"
-    recipe = series_recipe(source, weak, "train.epochs=25", "train.max_steps=250")
+    """Noise and oscillations, which leave the mean of a window as it is."""
+    weak = "method.faults={kinds: [variance, harmonic], strength: [0.5, 2.0]}"
+    recipe = series_recipe(source, weak, "train.learning_rate=0.005", "train.epochs=25", "train.max_steps=250")
     run = train_run(recipe, tmp_path / "run")
     assert isinstance(run, TrainedSeries)
     trained, untrained, means = separated(run, recipe)
-    assert trained > untrained + 0.03
-    assert trained > means + 0.05
+    assert trained > untrained + 0.06
+    assert trained > means + 0.15
     with next((tmp_path / "run" / "logs").glob("*/metrics.csv")).open() as file:
         shown = [
             float(row["validation/fault_auc_pr"]) for row in csv.DictReader(file) if row["validation/fault_auc_pr"]

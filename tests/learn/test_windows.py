@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,24 @@ def test_windows_lie_within_a_side_and_hold_no_fault(corpus: SeriesCorpus) -> No
     assert train.left_out["too much missing"] > 0
     present = np.isfinite(train.frames(np.arange(len(train)))).mean(axis=(1, 2))
     assert present.min() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_recovered_window_is_healthy_at_its_end_only(recipe: Recipe, corpus: SeriesCorpus) -> None:
+    rows = replace(rows_of(recipe, corpus), recovered=1.0)
+    numbers = np.arange(0, len(rows.windows), 9)
+    plain, _ = rows.windows.scaled(numbers)
+    recovered, _ = rows._healthy(numbers, np.random.default_rng(0))
+    changed = (recovered != plain).any(axis=2)
+    assert not changed[:, -4:].any()
+    assert changed[:, :-4].any(axis=1).mean() > 0.5  # a fault that begins late is over before it began
+
+
+def test_each_machine_has_scales_of_its_own(corpus: SeriesCorpus) -> None:
+    train = Windows.of(corpus, TRAIN)
+    for number in range(len(corpus.machines)):
+        values, present = train.scaled(np.flatnonzero(train.machines == number))
+        centre = np.median(values[present > 0])
+        assert abs(centre) < 0.3
 
 
 def test_a_short_machine_has_as_many_rows_as_a_long_one(recipe: Recipe, corpus: SeriesCorpus) -> None:

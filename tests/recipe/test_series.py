@@ -49,7 +49,7 @@ def test_series_have_defaults_of_their_own() -> None:
     assert recipe.evaluate.baselines == ("untrained",)
     source, frontend, _, encoder, _, _ = recipe.of_series
     assert source.path == Path("/recipes/telemetry")
-    assert frontend.window == 64
+    assert frontend.window == 32
     assert encoder.output_dim == 32
 
 
@@ -76,9 +76,9 @@ def test_a_dumped_recipe_reads_as_itself() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("encoder={kind: patch_transformer, patch: 7}",), "encoder.patch is 7, which does not divide frontend.window (64)"),
+        (("encoder={kind: patch_transformer, patch: 7}",), "encoder.patch is 7, which does not divide frontend.window (32)"),
         (("encoder={kind: patch_transformer, width: 50}",), "encoder.width is 50, which is no multiple of encoder.heads (4)"),
-        (("encoder={kind: spectral, segment: 100}",), "encoder.segment is 100, but frontend.window has only 64 frames"),
+        (("encoder={kind: spectral, segment: 100}",), "encoder.segment is 100, but frontend.window has only 32 frames"),
         (("encoder={kind: static}",), "encoder 'static' does not take what frontend 'series' gives"),
         (("method={kind: simclr}",), "method 'simclr' is for pictures: set it to fault_contrast"),
         (("method={kind: dual_encoder}",), "method 'dual_encoder' is for text: set it to fault_contrast"),

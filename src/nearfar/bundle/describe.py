@@ -63,7 +63,7 @@ def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
         scale = "a share from 0 to 1" if manifest.scorer.scale == "logit" else "free, orders the passages of one query"
         return [("scorer", manifest.scorer.graph), ("scale", scale)]
     if not manifest.towers:
-        return [("encoder", "none: plain means were as good")]
+        return [("encoder", "none" + (monitor_card.why_none(manifest.detector) if manifest.detector else ""))]
     graphs = {side: tower.graph for side, tower in manifest.towers.items()}
     towers = (
         f"shared ({graphs['query']})"

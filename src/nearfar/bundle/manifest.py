@@ -165,6 +165,8 @@ class DetectorRecord(_Part):
     adapt_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     trials: tuple[ScorerTrial, ...] = ()
     """The candidates, best first; the first is the one that ships."""
+    remark: str = ""
+    """Why a way to score was no candidate."""
     realised_per_day: Metric | None = None
     """False alarms a day on healthy data that came after all this was fitted; None where none was left."""
 

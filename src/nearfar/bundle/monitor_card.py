@@ -94,8 +94,9 @@ def promise(manifest: Manifest) -> list[str]:
             for trial in record.trials
         ]
         lines += [
-            "How to score was chosen by faults injected into healthy data that nothing was fitted to. The first ships; the encoder "
-            "only where it surely beats plain means.",
+            *([record.remark] if record.remark else []),
+            f"How to score was chosen{' when it was trained, or since,' if manifest.provenance.parent else ''} by faults injected into "
+            f"healthy data that nothing was fitted to. The first ships{_among(record)}.",
             "\n".join(table),
         ]
     return ["\n\n".join(lines)]
@@ -110,7 +111,7 @@ def promised(record: DetectorRecord) -> str:
     """What is promised, as a sentence."""
     asked = f"{record.false_alarms_per_day:g} false alarm{'' if record.false_alarms_per_day == 1 else 's'} a day"
     if promises(record):
-        return f"No more than {asked} is promised."
+        return f"At most {asked} on average is promised."
     return f"No number of false alarms a day is promised; {asked} was asked for."
 
 
@@ -172,11 +173,32 @@ LIMITS = """## Limits and intended use
 - It finds that something has changed and in which channels, not what is broken. Do not let it alone switch off what people depend on."""
 
 
+def _among(record: DetectorRecord) -> str:
+    """What the encoder, or plain means, had to be better than."""
+    kinds = {trial.features for trial in record.trials}
+    if kinds == {"raw"}:
+        return "; no encoder was among the candidates"
+    if kinds == {"embedding"}:
+        return "; plain means, without an encoder, were not among the candidates"
+    return "; the encoder only where it surely beats plain means"
+
+
+def why_none(record: DetectorRecord) -> str:
+    """Why there is no encoder, to be put after the word none."""
+    if any(trial.features == "embedding" for trial in record.trials):
+        return ": plain means were as good"
+    return f". {record.remark}" if record.remark else ""
+
+
+def _rate(number: float) -> str:
+    return f"{number:.3g}" if number < 1000 else f"{number:,.0f}"
+
+
 def _realised(record: DetectorRecord) -> str:
     found = record.realised_per_day
     if found is None:
         return "No healthy data was left to count them on."
     return (
-        f"On healthy data that came after all this was fitted there were {found.value:.3g} a day "
-        f"[{found.low or 0:.3g}, {found.high or 0:.3g}]."
+        f"On healthy data that came after all this was fitted there were {_rate(found.value)} a day "
+        f"[{_rate(found.low or 0)}, {_rate(found.high or 0)}]."
     )

@@ -23,6 +23,7 @@ notes = Console(stderr=True, highlight=False)
 _ROWS = {
     "pixels": "raw pixels",
     "columns": "columns as they are",
+    "raw": "means, no encoder",
     "bm25": "BM25",
     "untrained": "encoder, untrained",
     "model": "trained, float",
@@ -44,14 +45,17 @@ _FIGURES = {
     "recall_at_10": "R@10",
     "recall_at_100": "R@100",
     "mrr_at_10": "MRR@10",
+    "fault_auc_pr": "AUC-PR",
+    "false_alarms_per_day": "false/day",
 }
 
 
-_TITLES: dict[bool | str, str] = {
-    "rows": "Held-out rows, training rows as their neighbours",
-    True: "Held-out pairs, all documents as candidates",
-    False: "Held-out pictures, training pictures as their neighbours",
+_TITLES = {  # by a figure that nothing else has
+    "fault_auc_pr": "Faults injected into held-out healthy data",
+    "ndcg_at_10": "Held-out pairs, all documents as candidates",
 }
+_TITLE_OF_ROWS = "Held-out rows, training rows as their neighbours"
+_TITLE_OF_PICTURES = "Held-out pictures, training pictures as their neighbours"
 
 
 class ProgressLines:
@@ -120,8 +124,9 @@ def _warnings_as_lines() -> Iterator[None]:
 def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
     """The figures of a bundle, its baselines beside it; half the 95 % interval beside the first figure."""
     names = [name for name in _FIGURES if any(name in values for values in metrics.values())]
+    usual = _TITLE_OF_ROWS if "columns" in metrics else _TITLE_OF_PICTURES
     table = Table(
-        title=_TITLES["rows" if "columns" in metrics else "ndcg_at_10" in names],
+        title=next((title for name, title in _TITLES.items() if name in names), usual),
         title_justify="left",
         box=None,
         pad_edge=False,

@@ -81,12 +81,17 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
     if bundle.manifest.metrics:
         out.print()
         out.print(figures_table(bundle.manifest.metrics))
-    size = f"{bundle.size_bytes / 1e6:.2f} MB, {bundle.manifest.dim} dimensions"
+    encoder = f"{bundle.manifest.dim} dimensions" if bundle.manifest.towers else "no encoder"
+    size = f"{bundle.size_bytes / 1e6:.2f} MB, {encoder}"
     lines = [f"\nbundle  {bundle.path}  ({size})", f"run     {run}"]
     if bundle.manifest.teacher is not None:
         lines.append(f"\nnext:   nearfar index {bundle.path} FOLDER --teacher {teacher_folder(run)} -o my.index")
     elif bundle.manifest.frontend.kind == "text":
         lines.append(f"\nnext:   nearfar index {bundle.path} docstrings -o docs.index")
+    elif bundle.manifest.kind == "series-monitor":
+        lines.append(
+            f"\nnext:   nearfar replay {bundle.path} DATA -o replay.html, or nearfar monitor {bundle.path} --from live.csv"
+        )
     elif bundle.manifest.frontend.kind == "table":
         lines.append(f"\nnext:   nearfar similar {bundle.path} TABLE --row 1, or nearfar dedupe {bundle.path} TABLE")
     elif bundle.manifest.frontend.kind == "image" and not bundle.manifest.classes:

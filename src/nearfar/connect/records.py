@@ -61,9 +61,7 @@ def sentence(event: Event) -> str:
     if isinstance(event, Cleared):
         after = f"after {duration(event.time - event.since)}, highest score {event.peak:.4g}"
         if event.settled:
-            return (
-                f"the alarm ends {after}, but the score has settled above the threshold: the machine is not as it was"
-            )
+            return f"the alarm is over {after}; the score has come down, but is still above the threshold"
         return f"the alarm is over {after}"
     if isinstance(event, SensorFault):
         if event.fault == "ok":

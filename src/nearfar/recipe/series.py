@@ -83,7 +83,7 @@ class SeriesFrontendSettings(Settings):
     kind: Literal["series"]
     period: Amount | None = None
     """Seconds from one frame to the next; by default the median distance of samples of the slowest channel."""
-    window: Annotated[int, Strict(), Field(ge=4, le=4096)] = 64
+    window: Annotated[int, Strict(), Field(ge=4, le=4096)] = 32
     """Frames that the encoder sees at a time."""
     max_gap: NonNegative | None = None
     """Seconds for which the last value is held where samples are missing; by default five frames."""
@@ -204,7 +204,7 @@ class FaultContrast(Settings):
     needs_labels: ClassVar[bool] = False
 
     kind: Literal["fault_contrast"]
-    temperature: Amount = 1.0
+    temperature: Amount = 4.0
     """Divides the squared distances."""
     faults: Faults = Faults()
     """What is negative."""
@@ -241,6 +241,9 @@ class Watch(Settings):
     """The candidates. The one that finds most injected faults in held-out healthy data ships; the encoder only with one that needs it."""
     smooth: Annotated[tuple[Annotated[int, Strict(), Field(ge=1, le=4096)], ...], Field(min_length=1)] = (10, 20, 30)
     """Frames whose mean is scored by scorers of raw features; each is a candidate."""
+    least_windows: Annotated[int, Strict(), Field(ge=0, le=10**9)] = 1000
+    """An encoder that was trained on fewer windows that do not overlap is no candidate: faults that are injected into little data say
+    more for it than real ones do."""
     prototypes: Annotated[int, Strict(), Field(ge=1, le=256)] = 8
     """How many prototypes."""
     neighbours: Annotated[int, Strict(), Field(ge=1, le=256)] = 5

@@ -59,16 +59,24 @@ def export_series_bundle(
         raise RunError("dim cuts embeddings that are compared by cosine; set encoder.dim for a series encoder")
     recipe = trained.recipe
     with shipping(target) as (writer, folder):
-        encoder = _encoder(trained, quantise=quantise, stages=stages)
+        encoder = encoder_draft(trained, quantise=quantise, stages=stages)
         embed = open_embedding(encoder.written(folder / "encoder"), threads=1)
-        fitter = Fitter(trained.settings, recipe.of_series.watch, embed, recipe.seed)
-        parts = machine_parts(trained.corpus)
+        parts, watch = machine_parts(trained.corpus), recipe.of_series.watch
+        windows = sum(len(stretch.frames) // trained.settings.window for part in parts for stretch in part.fitted)
+        enough = windows >= watch.least_windows
+        fitter = Fitter(trained.settings, watch, embed if enough else None, recipe.seed)
         detector = make_detector(fitter, parts, faults=recipe.of_series.method.faults, stages=stages)
+        if not enough:
+            remark = (
+                f"The encoder was no candidate: it was trained on {windows:,} windows that do not overlap, and "
+                f"watch.least_windows asks for {watch.least_windows:,}."
+            )
+            detector.record = detector.record.model_copy(update={"remark": remark})
         metrics = compare_series(trained, parts, detector, baselines=baselines, stages=stages)
         return _monitor(encoder, detector).fill(writer, metrics=metrics)
 
 
-def _encoder(trained: TrainedSeries, *, quantise: str, stages: Stages) -> Draft:
+def encoder_draft(trained: TrainedSeries, *, quantise: str, stages: Stages) -> Draft:
     """A bundle that embeds windows, and watches nothing yet."""
     from nearfar.bundle import Manifest, Tower
     from nearfar.learn.export.series import choose_series_graph

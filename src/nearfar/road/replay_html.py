@@ -230,7 +230,7 @@ def _legend(trace: Trace, note: str) -> str:
     if trace.labels is not None:
         entries.insert(1, ("label", "labelled fault"))
     if trace.settled:
-        entries.insert(1, ("settled", "no alarm any more, but settled above the threshold"))
+        entries.insert(1, ("settled", "alarm over, score still above the threshold"))
     if any(trace.sensors_out(channel.name) for channel in trace.settings.channels):
         entries.append(("out", "sensor stuck or unplugged: does not count"))
     keys = "".join(f'<span><i class="{name}"></i>{text}</span>' for name, text in entries)
@@ -241,13 +241,13 @@ def _table(trace: Trace) -> str:
     if not trace.alarms:
         return ""
     rows = []
-    settled = {begin for begin, _ in trace.settled}
+    settled = dict(trace.settled)
     for alarm, end in list(zip(trace.alarms, trace.alarm_ends, strict=True))[:_LISTED]:
         shares = ", ".join(f"{escape(one.channel)} {one.share:.0%}" for one in alarm.channels[:4] if one.share >= 0.005)
         inside = (trace.times >= alarm.time) & (trace.times < max(end, alarm.time + trace.settings.period))
         seen = trace.scores[inside & np.isfinite(trace.scores)]
         peak = max(float(seen.max()) if len(seen) else alarm.score, alarm.score)
-        lasted = elapsed(end - alarm.time) + (", then settled" if end in settled else "")
+        lasted = elapsed(end - alarm.time) + (f", then {elapsed(settled[end] - end)} above" if end in settled else "")
         cells = (moment(alarm.time), lasted, f"{peak:.3g}", f"{alarm.p_value:.2g}", shares)
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     more = len(trace.alarms) - _LISTED

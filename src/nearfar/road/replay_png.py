@@ -95,7 +95,7 @@ def _strips(axes: Axes, trace: Trace) -> None:
     axes.set_ylim(0, 1)
     for alarm, end in zip(trace.alarms, trace.alarm_ends, strict=True):
         axes.axvspan(alarm.time, end, ymin=0.62, ymax=1, color=LIGHT["alarm"], linewidth=0.8)
-    for begin, end in trace.settled:  # no alarm any more, but the score is still above the threshold
+    for begin, end in trace.settled:  # the alarm is over, but the score still above the threshold
         axes.axvspan(begin, end, ymin=0.62, ymax=1, color=LIGHT["alarm"], alpha=0.35, linewidth=0)
     axes.text(-0.008, 0.8, "alarms", transform=axes.transAxes, ha="right", va="center", color=LIGHT["faint"])
     if trace.labels is not None:

@@ -87,7 +87,8 @@ def calibrate(
     made = make_detector(
         fitter, [parts], faults=Faults(), candidate=candidate, ratio=old.record.fleet_ratio, stages=stages
     )
-    record = made.record.model_copy(update={"trials": made.record.trials or old.record.trials})
+    chosen = made.record if choose else old.record
+    record = made.record.model_copy(update={"trials": chosen.trials, "remark": chosen.remark})
     return _written(bundle, made, record, target, machines[0])
 
 
@@ -130,6 +131,8 @@ def _divided(recordings: Sequence[Recording], settings: SeriesSettings) -> tuple
         for recording in recordings
         if (stop := int(np.searchsorted(recording.times, cut)))
     ]
+    if not first:
+        raise DataError("a single sample says nothing of what is normal: give at least some minutes of healthy data")
     settings = refit_series(first, settings)
     frames = join(recordings, settings)
     healthy = frame_labels(frames.times, recordings, settings) == 0

@@ -51,19 +51,22 @@ def try_candidates(
     Raises:
         DataError: no machine has later data that faults could be injected into.
     """
+    # All are judged by the same frames, those that every one of them can score, and that windows of any length can.
+    first = max(fitters[0].settings.window, *(candidate.smooth for candidate in candidates)) - 1
+    shortest, longest = max(_SHORTEST, 2 * first), max(2 * first, 2 * _LENGTHS[1])
     streams = [(number, stretch) for number, (_, later) in enumerate(machines) for stretch in later]
-    whole = [(number, stretch) for number, stretch in streams if len(stretch.frames) >= 2 * _LENGTHS[1]]
+    whole = [(number, stretch) for number, stretch in streams if len(stretch.frames) >= longest]
     # Where only short faults fit in, what is quick looks better than what is right.
-    streams = whole or [(number, stretch) for number, stretch in streams if len(stretch.frames) >= _SHORTEST]
+    streams = whole or [(number, stretch) for number, stretch in streams if len(stretch.frames) >= shortest]
     if not streams:
         raise DataError(
-            f"no healthy data is left to inject faults into: at least {_SHORTEST} frames in a row are needed after those that are fitted "
+            f"no healthy data is left to inject faults into: at least {shortest} frames in a row are needed after those that are fitted "
             "to. Record more, or set data.split.validation higher"
         )
     tick = stages("choosing", len(candidates))
     figures: dict[Candidate, npt.NDArray[np.float64]] = {}
     for alike in _by_features(candidates):
-        figures |= _tried(fitters, alike, machines, streams, faults, draws)
+        figures |= _tried(fitters, alike, machines, streams, faults, draws, first)
         tick(len(alike), f"{alike[0].features} {alike[0].smooth}")
     trials = []
     for candidate in candidates:
@@ -88,8 +91,9 @@ def _tried(
     streams: Sequence[tuple[int, Stretch]],
     faults: Faults,
     draws: int,
+    first: int,
 ) -> dict[Candidate, npt.NDArray[np.float64]]:
-    """AUC-PR of candidates that differ in the distance alone, a figure a stream and draw."""
+    """AUC-PR of candidates that differ in the distance alone, a figure a stream and draw, by the frames from `first` on."""
     detectors: list[list[Detector]] = []
     for fitter, (fitted, _) in zip(fitters, machines, strict=True):
         features, dependence = fitter.features(candidates[0], fitted)
@@ -102,11 +106,10 @@ def _tried(
             labels, frames = _with_faults(
                 detectors[number][0], stretch.frames[begin : begin + _MOST_FRAMES], faults, rng
             )
-            if labels.any() and not labels.all():
-                features = detectors[number][0].features(frames)
-                late = labels[len(labels) - len(features) :]
-                if late.any() and not late.all():
-                    found.append([auc_pr(late, detector.distance.of(features)) for detector in detectors[number]])
+            late = labels[first:]
+            if late.any() and not late.all():
+                features = detectors[number][0].features(frames)[-len(late) :]
+                found.append([auc_pr(late, detector.distance.of(features)) for detector in detectors[number]])
     if not found:
         raise DataError("no fault could be injected: does the held-out healthy data hold any values?")
     return dict(zip(candidates, np.array(found).T, strict=True))

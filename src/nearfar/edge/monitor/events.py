@@ -49,7 +49,8 @@ class Cleared:
         time: when.
         since: when it had been raised.
         peak: the highest that its score was, in the same sense.
-        settled: whether the score is still above the threshold: the machine has not become healthy, but settled to something else.
+        settled: whether the score was still above the threshold, though far below its highest: the machine is on its way back, or has
+            settled to something else.
     """
 
     kind: ClassVar[str] = "cleared"

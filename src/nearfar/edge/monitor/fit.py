@@ -59,7 +59,8 @@ def candidates(watch: Watch, *, embedding: bool) -> list[Candidate]:
             found.append(Candidate("embedding", scorer.by, 1))
     if not found:
         raise DataError(
-            "watch.scorers has only scorers of embeddings, but there is no encoder: add one of raw features"
+            "watch.scorers has only scorers of embeddings, but there is no encoder, or too little data trained it (watch.least_windows): "
+            "add one of raw features"
         )
     return found
 

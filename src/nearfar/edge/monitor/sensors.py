@@ -62,10 +62,11 @@ class Verdict(NamedTuple):
 class SensorWatch:
     """Follows the samples of all channels of a stream and says at each frame which of them count.
 
-    A channel is *suspect* from the moment at which it repeats itself exactly for longer than a healthy one does, or when it has
-    jumped to one value far outside of the healthy range and has shown nothing else since (not where it crept there). A suspect does not count, also not
-    backwards to the first of its repeats, so that a sensor that gets stuck raises no alarm of the machine while it is not yet clear
-    that it is stuck. If it moves again, nothing was said and it counts again.
+    A channel is *suspect* from the moment at which it repeats itself exactly for longer than a healthy one does, or
+    when it has jumped to one value far outside of the healthy range and has shown nothing else since (not where it
+    crept there). A suspect does not count, also not backwards to the first of its repeats, so that a sensor that gets
+    stuck raises no alarm of the machine while it is not yet clear that it is stuck. If it moves again, nothing was said
+    and it counts again.
 
     Args:
         settings: of the frontend.

@@ -26,6 +26,7 @@ from nearfar.learn.data.textfile import TextFile
 from nearfar.recipe.data import ColumnsPairing, Data, SpansPairing, TableSource, ViewsPairing
 from nearfar.recipe.data import DocstringsSource as DocstringsSettings
 from nearfar.recipe.data import FolderSource as FolderSettings
+from nearfar.recipe.series import HealthyPairing
 from nearfar.sources import (
     DocstringsSource,
     DocumentSource,
@@ -176,7 +177,7 @@ def _read(data: Data, relations: Relations, seed: int, progress: Progress) -> li
                 relations.add(pair, measured=pairing.measure)
                 progress(1)
             reports.append(table.report)
-    on_documents = [p for p in data.pairings if not isinstance(p, ColumnsPairing | ViewsPairing)]
+    on_documents = [p for p in data.pairings if not isinstance(p, ColumnsPairing | ViewsPairing | HealthyPairing)]
     if on_documents:
         source = _source(data)
         for sections in files(source.documents()):

@@ -91,7 +91,8 @@ def _ends(
 
     def within(flags: npt.NDArray[np.generic]) -> Ints:
         sums = np.concatenate([[0], np.cumsum(flags, dtype=np.int64)])
-        return sums[length:] - sums[:-length]
+        counts: Ints = sums[length:] - sums[:-length]
+        return counts
 
     whole = within(machine.side == side) == length
     healthy = within(machine.labels != 0) == 0
@@ -180,7 +181,7 @@ class WindowRows(Dataset[DrawnBatch]):
             windows.append(self._faulty(values, there, rng))
             present.append(there)
         stacked, known = np.stack(windows, axis=1), np.stack(present, axis=1)
-        draws = self.views.draw((len(rows), *stacked.shape[1:]), rng)  # type: ignore[arg-type]  # three more numbers
+        draws = self.views.draw((len(rows), *stacked.shape[1:]), rng)
         own = slice(rank, None, world)
         batch = WindowBatch(
             torch.from_numpy(stacked[own]),
