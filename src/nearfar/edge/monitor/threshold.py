@@ -32,12 +32,13 @@ class Threshold(NamedTuple):
 def block_maxima(
     times: npt.NDArray[np.float64], statistic: npt.NDArray[np.floating], block: float
 ) -> npt.NDArray[np.float32]:
-    """The highest values of the whole blocks of `block` seconds, in the order of time.
+    """The highest values of blocks of `block` seconds, in the order of time.
 
     Args:
         times: (k,) seconds, ascending.
         statistic: (k,), NaN where nothing is known.
-        block: length in seconds; blocks begin at multiples of it. One of which more than half is unknown is left out.
+        block: length in seconds; blocks are counted from the first time. One of which more than half is unknown, or lies after the last
+            time, is left out.
 
     Returns:
         float32 (b,).
