@@ -176,7 +176,7 @@ def test_a_fault_that_begins_under_an_alarm_is_told_apart(nearfar, bundle: Path,
 def test_a_machine_that_has_settled_to_something_else_is_shown(tmp_path: Path) -> None:
     from nearfar.road.replay_html import html_page
 
-    settling = made_bundle(tmp_path / "bundle", made_detector(record=made_record(of_peak=0.5)))
+    settling = made_bundle(tmp_path / "bundle", made_detector(record=made_record(settle=0.5)))
     made = recording(1200)
     made.values[300:360, 3] += 3.0
     made.values[360:900, 3] += 0.7

@@ -65,37 +65,58 @@ def test_no_alarm_within_the_cool_down_and_one_at_its_end() -> None:
     assert [(change.raised, change.time) for change in changes] == [(True, 9.0)]
 
 
-SETTLING = Rule(threshold=1.0, release=0.8, of_peak=0.5)
+SETTLING = Rule(threshold=1.0, release=0.8, settle=0.5)
 
 
 def test_an_alarm_ends_too_where_the_machine_settles_to_something_else() -> None:
     decider = Decider(SETTLING)
-    begun, ended = decider.push(times(6), scores(0, 2, 10, 6, 4.9, 4)).changes
-    assert (begun.time, ended.time, ended.score) == (1.0, 4.0, 10.0)
-    assert not decider.push(times(4) + 6, scores(3, 5.9, 6, 4)).changes  # not above twice its lowest since
+    begun, ended = decider.push(times(6), scores(0, 10, 10, 10, 4, 4)).changes
+    assert (begun.time, ended.time, ended.score) == (1.0, 4.0, 10.0)  # 4 is below half of the mean, 8.5
+    assert not decider.push(times(4) + 6, scores(3, 5.9, 6, 4)).changes  # not above twice what it had calmed down to
     (again,) = decider.push(times(1) + 10, scores(6.1)).changes
     assert again.raised
 
 
+def test_one_high_score_is_no_level_that_an_alarm_falls_from() -> None:
+    decider = Decider(SETTLING)
+    assert [change.raised for change in decider.push(times(9), scores(0, 4, 4, 4, 12, 4, 4, 4, 4)).changes] == [True]
+
+
 def test_after_a_low_score_the_threshold_holds_again() -> None:
     decider = Decider(SETTLING)
-    assert len(decider.push(times(3), scores(10, 4, 0.7)).changes) == 2
-    assert not decider.push(times(1) + 3, scores(1.1)).changes  # not twice 0.7
-    assert not decider.push(times(1) + 3, scores(0.4)).changes
-    (again,) = decider.push(times(2) + 3, scores(1.1, 1.2)).changes
+    assert len(decider.push(times(4), scores(10, 10, 4, 0.7)).changes) == 2
+    assert not decider.push(times(1) + 4, scores(1.1)).changes  # not twice 0.7
+    assert not decider.push(times(1) + 5, scores(0.4)).changes
+    (again,) = decider.push(times(2) + 6, scores(1.1, 1.2)).changes
     assert (again.row, again.raised) == (0, True)
 
 
+def test_an_alarm_goes_on_until_scores_are_calm() -> None:
+    decider = Decider(Rule(threshold=1.0, release=0.8, calm=4))
+    decider.push(times(5), scores(0, 0, 0, 0, 2))
+    assert not decider.push(times(6) + 5, scores(0, 0, 0, 0.9, 0, 0)).changes
+    (ended,) = decider.push(times(3) + 11, scores(0, 0, 0)).changes
+    assert (ended.raised, ended.time) == (False, 12.0)
+
+
+def test_scores_that_go_up_and_down_are_one_alarm() -> None:
+    rng = np.random.default_rng(0)
+    rough = np.exp(rng.normal(1.0, 0.8, 2000)).astype(np.float32)
+    hasty, calm = Rule(1.0, release=0.9, settle=0.5), Rule(1.0, release=0.9, settle=0.5, calm=20)
+    assert len(Decider(hasty).push(times(2000), rough).changes) > 100
+    assert len(Decider(calm).push(times(2000), rough).changes) == 1
+
+
 def test_the_level_is_the_score_over_what_is_alarming_at_the_time() -> None:
-    level = Decider(SETTLING).push(times(5), scores(0.5, 10, 4, 4, 3)).level
-    np.testing.assert_allclose(level, [0.5, 10, 4, 0.5, 0.5])
+    level = Decider(SETTLING).push(times(6), scores(0.5, 10, 10, 4, 4, 3)).level
+    np.testing.assert_allclose(level, [0.5, 10, 10, 4, 0.5, 0.5])
 
 
 def test_a_settled_machine_of_which_nothing_is_known_is_still_settled() -> None:
     decider = Decider(SETTLING)
-    decider.push(times(4), scores(10, 4, NAN, NAN))
-    assert not decider.push(times(2) + 4, scores(5, 7)).changes
-    assert decider.push(times(1) + 6, scores(8.1)).changes[0].raised
+    decider.push(times(5), scores(10, 10, 4, NAN, NAN))
+    assert not decider.push(times(2) + 5, scores(5, 7)).changes
+    assert decider.push(times(1) + 7, scores(8.1)).changes[0].raised
 
 
 def test_unknown_scores_neither_raise_nor_end_an_alarm() -> None:

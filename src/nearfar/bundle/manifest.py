@@ -158,8 +158,10 @@ class DetectorRecord(_Part):
     needed: PositiveInt
     out_of: PositiveInt
     release: Share
-    of_peak: Share = 0.0
-    """An alarm ends also below this share of its highest score; 0 turns that off."""
+    calm: PositiveInt = 1
+    """It ends only after so many low scores in a row."""
+    settle: Share = 0.0
+    """An alarm ends also below this share of its mean score; 0 turns that off."""
     cool_down: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     adapt: bool = False
     adapt_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0

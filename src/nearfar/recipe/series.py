@@ -263,10 +263,12 @@ class Watch(Settings):
     out_of: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 5
     """... of so many in a row."""
     release: Annotated[float, Strict(), Field(gt=0.0, le=1.0)] = 0.9
-    """An alarm ends below this share of the threshold."""
-    of_peak: Annotated[float, Strict(), Field(ge=0.0, lt=1.0)] = 0.5
-    """An alarm ends also below this share of its highest score: the machine has settled to something else. After any end another
-    is raised only when the score comes as much above the lowest since. 0 turns both off."""
+    """An alarm ends below this share of the threshold ..."""
+    calm: Annotated[int, Strict(), Field(ge=1, le=100_000)] = 10
+    """... for so many scores in a row."""
+    settle: Annotated[float, Strict(), Field(ge=0.0, lt=1.0)] = 0.5
+    """An alarm ends also below this share of its mean score: the machine has settled to something else. After any end another is
+    raised only when the score comes as much above what it had calmed down to. 0 turns both off."""
     cool_down: NonNegative = 60.0
     """Seconds after an alarm's end without a new one."""
     fleet_share: Annotated[float, Strict(), Field(gt=0.0, lt=1.0)] = 0.05

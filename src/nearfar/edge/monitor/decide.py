@@ -56,10 +56,11 @@ class Rule:
         threshold: scores above it are alarming.
         needed: so many of them ...
         out_of: ... among the last so many raise an alarm.
-        release: it ends when no `needed` of the last `out_of` reach this share of the threshold.
+        release: it ends when scores stay below this share of the threshold.
         cool_down: seconds after its end in which no other is raised.
-        of_peak: it ends also below this share of its own highest statistic: the machine has settled to something else. After any end
-            another is raised only where the statistic comes as much above its lowest since. 0 turns both off.
+        calm: neither happens before so many scores in a row are low enough; at least `out_of`.
+        settle: it ends also below this share of the alarm's mean score: the machine has settled to something else. After any end
+            another is raised only where the statistic comes as much above what the scores had calmed down to. 0 turns both off.
     """
 
     threshold: float
@@ -67,7 +68,13 @@ class Rule:
     out_of: int = 1
     release: float = 1.0
     cool_down: float = 0.0
-    of_peak: float = 0.0
+    settle: float = 0.0
+    calm: int = 1
+
+    @property
+    def looked_at(self) -> int:
+        """How many of the last scores matter."""
+        return max(self.out_of, self.calm)
 
     @property
     def released(self) -> float:
@@ -101,7 +108,7 @@ class Decisions(NamedTuple):
     Attributes:
         statistic: float32 (n,), as `decision_statistic` has it.
         alarmed: bool (n,), whether there is an alarm after each score.
-        level: float32 (n,), the scores over what is alarming at the time, which after an alarm that ended by `of_peak` is more than
+        level: float32 (n,), the scores over what is alarming at the time, which after an alarm that ended by `settle` is more than
             the threshold.
         changes: in the order of time.
     """
@@ -116,17 +123,18 @@ class Decider:
     """Follows the scores of one stream. A score that is not known neither raises nor ends an alarm.
 
     Args:
-        rule: when an alarm begins and ends; may be exchanged at any time by one of the same `out_of`.
+        rule: when an alarm begins and ends; may be exchanged at any time by one that looks at as many scores.
     """
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self._times: Times = np.full(rule.out_of - 1, np.nan)
-        self._scores: Scores = np.full(rule.out_of - 1, np.nan, np.float32)
+        self._times: Times = np.full(rule.looked_at - 1, np.nan)
+        self._scores: Scores = np.full(rule.looked_at - 1, np.nan, np.float32)
         self._raised: float | None = None
         self._peak = -np.inf
         self._ready = -np.inf
-        self._settled = 0.0  # the lowest statistic since an alarm ended; 0 when it no longer matters
+        self._sum, self._count = 0.0, 0  # of the scores of the alarm
+        self._settled = 0.0  # what scores have calmed down to since an alarm ended; 0 when it no longer matters
 
     @property
     def alarmed(self) -> bool:
@@ -136,15 +144,13 @@ class Decider:
     def push(self, times: Times, scores: Scores) -> Decisions:
         """Take the scores float32 (n,) of the next frames, whose times float64 (n,) ascend."""
         n, rule = len(scores), self.rule
+        past = rule.looked_at - 1
         times, scores = np.concatenate([self._times, times]), np.concatenate([self._scores, scores])
         unknown = np.isnan(scores)
-        up = _order_statistic(np.where(unknown, np.float32(-np.inf), scores), rule.needed, rule.out_of)
+        known = np.where(unknown, np.float32(-np.inf), scores)
+        up = _order_statistic(known[past - (rule.out_of - 1) :], rule.needed, rule.out_of)
         # An unknown score may have been a high one: for the end of an alarm it counts as such.
-        down = (
-            up
-            if not unknown.any()
-            else _order_statistic(np.where(unknown, np.float32(np.inf), scores), rule.needed, rule.out_of)
-        )
+        high = _order_statistic(np.where(unknown, np.float32(np.inf), scores), 1, rule.looked_at)
         alarmed = np.zeros(n, np.bool_)
         needs = np.full(n, rule.threshold, np.float32)
         changes: list[Change] = []
@@ -152,19 +158,19 @@ class Decider:
         while row < n:
             was = self.alarmed
             if was:
-                found = self._end(up, down, unknown[rule.out_of - 1 :], row)
+                found = self._end(scores[past:], up, high, row)
             else:
-                needs[row:] = self._alarming(down, row)
-                found = self._beginning(times[rule.out_of - 1 :], up, needs, down, unknown[rule.out_of - 1 :], row)
+                needs[row:] = self._alarming(high, row)
+                found = self._beginning(times[past:], up, needs, high, unknown[past:], row)
             alarmed[row : n if found is None else found] = was
             if found is None:
                 break
-            changes.append(self._change(times, scores, up, down, found))
+            changes.append(self._change(times, scores, up, high, found))
             needs[found + 1 :] = rule.threshold
             alarmed[found] = self.alarmed
             row = found + 1
-        level = scores[rule.out_of - 1 :] / needs if rule.threshold > 0 else scores[rule.out_of - 1 :]
-        keep = len(scores) - (rule.out_of - 1)
+        level = scores[past:] / needs if rule.threshold > 0 else scores[past:]
+        keep = len(scores) - past
         self._times, self._scores = times[keep:].copy(), scores[keep:].copy()
         return Decisions(up, alarmed, level, changes)
 
@@ -182,6 +188,8 @@ class Decider:
             "scores": self._scores,
             "raised": self._raised,
             "peak": self._peak,
+            "sum": self._sum,
+            "count": self._count,
             "ready": self._ready,
             "settled": self._settled,
             "threshold": self.rule.threshold,
@@ -192,48 +200,55 @@ class Decider:
         self._times, self._scores = state["times"], state["scores"]
         self._raised, self._peak = state["raised"], state["peak"]
         self._ready, self._settled = state["ready"], state["settled"]
+        self._sum, self._count = state["sum"], state["count"]
         if not keep_threshold:
             self.rule = replace(self.rule, threshold=state["threshold"])
 
-    def _end(self, up: Scores, down: Scores, unknown: Mask, row: int) -> int | None:
+    def _end(self, scores: Scores, up: Scores, high: Scores, row: int) -> int | None:
         """The first row from `row` on at which the alarm ends."""
-        peaks = np.maximum(np.maximum.accumulate(up[row:]), self._peak)
-        hits = down[row:] < np.maximum(self.rule.released, self.rule.of_peak * peaks)
-        first = _first(hits & ~unknown[row:])
-        self._peak = float(peaks[-1 if first is None else first])
+        known = np.isfinite(scores[row:])
+        sums = self._sum + np.cumsum(np.where(known, scores[row:], 0.0), dtype=np.float64)
+        counts = self._count + np.cumsum(known)
+        hits = high[row:] < np.maximum(self.rule.released, self.rule.settle * sums / np.maximum(counts, 1))
+        first = _first(hits)
+        last = -1 if first is None else first
+        self._sum, self._count = float(sums[last]), int(counts[last])
+        self._peak = max(self._peak, float(up[row:][: None if first is None else first + 1].max()))
         return None if first is None else row + first
 
-    def _alarming(self, down: Scores, row: int) -> Scores:
+    def _alarming(self, high: Scores, row: int) -> Scores:
         """What the statistic must exceed from `row` on while there is no alarm."""
-        threshold = np.full(len(down) - row, self.rule.threshold, np.float32)
+        threshold = np.full(len(high) - row, self.rule.threshold, np.float32)
         if not self._settled:
             return threshold
-        return np.maximum(threshold, (self._lowest(down, row) / self.rule.of_peak).astype(np.float32))
+        return np.maximum(threshold, (self._lowest(high, row) / self.rule.settle).astype(np.float32))
 
-    def _lowest(self, down: Scores, row: int) -> Scores:
-        """The lowest statistic since an alarm ended, from `row` on."""
-        return np.minimum(np.minimum.accumulate(down[row:]), np.float32(self._settled))
+    def _lowest(self, high: Scores, row: int) -> Scores:
+        """What scores have calmed down to since an alarm ended, from `row` on."""
+        return np.minimum(np.minimum.accumulate(high[row:]), np.float32(self._settled))
 
-    def _beginning(self, times: Times, up: Scores, needs: Scores, down: Scores, unknown: Mask, row: int) -> int | None:
+    def _beginning(self, times: Times, up: Scores, needs: Scores, high: Scores, unknown: Mask, row: int) -> int | None:
         """The first row from `row` on at which an alarm begins."""
         # A cool-down that is over, or a rule that changed, waits for a score too.
         first = _first((up[row:] > needs[row:]) & (times[row:] >= self._ready) & ~unknown[row:])
         if first is None:
-            lowest = float(self._lowest(down, row)[-1])
-            self._settled = lowest if lowest > self.rule.of_peak * self.rule.threshold else 0.0
+            lowest = float(self._lowest(high, row)[-1])
+            self._settled = lowest if lowest > self.rule.settle * self.rule.threshold else 0.0
         return None if first is None else row + first
 
-    def _change(self, times: Times, scores: Scores, up: Scores, down: Scores, row: int) -> Change:
-        """Begin or end an alarm at `row`; times and scores have the `out_of` - 1 before them in front."""
-        time = float(times[row + self.rule.out_of - 1])
+    def _change(self, times: Times, scores: Scores, up: Scores, high: Scores, row: int) -> Change:
+        """Begin or end an alarm at `row`; times and scores have those before them in front."""
+        now = row + self.rule.looked_at - 1
+        time = float(times[now])
         if self._raised is not None:
             change = Change(row, False, time, self._raised, self._peak, bool(up[row] > self.rule.threshold))
             self._raised, self._ready = None, time + self.rule.cool_down
-            self._settled = float(down[row]) if self.rule.of_peak else 0.0
+            self._settled = float(high[row]) if self.rule.settle else 0.0
             return change
-        recent = slice(row, row + self.rule.out_of)
+        recent = slice(now + 1 - self.rule.out_of, now + 1)
         first = int((scores[recent] > self.rule.threshold).argmax())
         self._raised, self._peak, self._settled = time, float(up[row]), 0.0
+        self._sum, self._count = float(scores[now]), 1
         return Change(row, True, time, float(times[recent][first]), float(up[row]))
 
 

@@ -59,7 +59,15 @@ class FrameWatch:
         self._last = float("nan")
         self.sensors = SensorWatch(settings)
         self.decider = Decider(
-            Rule(threshold, record.needed, record.out_of, record.release, record.cool_down, record.of_peak)
+            Rule(
+                threshold,
+                record.needed,
+                record.out_of,
+                record.release,
+                record.cool_down,
+                record.settle,
+                record.calm,
+            )
         )
         self.drift = DriftWatch(detector.block_maxima, record, settings.period)
         self.adaptation = _adaptation(detector) if record.adapt else None
