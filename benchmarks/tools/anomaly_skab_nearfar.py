@@ -128,7 +128,8 @@ def _verdict(file: SkabFile, candidate: Candidate, ratio: float, watch: Watch, e
     times = np.arange(len(both), dtype=np.float64)
     scores = detector.score(both.astype(np.float32))
     threshold = ratio * float(np.nanquantile(scores[:TRAIN_ROWS], USUAL))
-    rule = Rule(threshold, watch.needed, watch.out_of, watch.release, watch.cool_down, watch.settle, watch.calm)
+    needed, out_of = watch.votes(candidate.features)
+    rule = Rule(threshold, needed, out_of, watch.release, watch.cool_down, watch.settle, watch.calm)
     decisions = Decider(rule).push(times[TRAIN_ROWS:], scores[TRAIN_ROWS:])
     return Verdict(np.asarray(decisions.level, np.float64), decisions.alarmed)
 

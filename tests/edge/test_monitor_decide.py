@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearfar.edge.monitor.decide import Decider, Rule, decision_statistic
+from nearfar.edge.monitor.decide import Change, Decider, Rule, decision_statistic
 
 NAN = float("nan")
 RULE = Rule(threshold=1.0, needed=3, out_of=5, release=0.8, cool_down=4.0)
@@ -52,17 +52,33 @@ def test_an_alarm_ends_below_its_release_and_not_before() -> None:
     decider = Decider(RULE)
     decider.push(times(3), scores(2, 3, 2))
     assert not decider.push(times(20) + 3, np.full(20, 0.9, np.float32)).changes
-    (change,) = decider.push(times(5) + 23, np.full(5, 0.7, np.float32)).changes
-    assert (change.raised, change.row, change.since, change.score) == (False, 2, 2.0, 2.0)
+    (change,) = decider.push(times(6) + 23, np.full(6, 0.7, np.float32)).changes
+    assert (change.raised, change.row, change.since, change.score) == (False, 4, 2.0, 2.0)
+
+
+@pytest.mark.parametrize(("out_of", "calm", "ends"), [(5, 1, 4), (5, 8, 7), (1, 3, 2), (1, 1, 0)])
+def test_all_of_the_last_scores_must_be_low_as_many_as_calm_says_and_at_least_out_of(
+    out_of: int, calm: int, ends: int
+) -> None:
+    decider = Decider(Rule(threshold=1.0, out_of=out_of, calm=calm))
+    decider.push(times(20), np.full(20, 2, np.float32))
+    (ended,) = decider.push(times(20) + 20, np.zeros(20, np.float32)).changes
+    assert (ended.raised, ended.row) == (False, ends)
+
+
+def test_a_score_at_the_release_itself_is_not_low() -> None:
+    decider = Decider(Rule(threshold=1.0, release=0.5))
+    assert [change.raised for change in decider.push(times(4), scores(2, 0.5, 0.5, 0.4375)).changes] == [True, False]
+    assert not decider.alarmed
 
 
 def test_no_alarm_within_the_cool_down_and_one_at_its_end() -> None:
     decider = Decider(RULE)
     decider.push(times(3), scores(2, 2, 2))
-    (ended,) = decider.push(times(3) + 3, scores(0, 0, 0)).changes
-    assert ended.time == 5.0
-    changes = decider.push(times(6) + 6, scores(2, 2, 2, 2, 2, 2)).changes
-    assert [(change.raised, change.time) for change in changes] == [(True, 9.0)]
+    (ended,) = decider.push(times(5) + 3, scores(0, 0, 0, 0, 0)).changes
+    assert ended.time == 7.0
+    changes = decider.push(times(6) + 8, scores(2, 2, 2, 2, 2, 2)).changes
+    assert [(change.raised, change.time, change.since) for change in changes] == [(True, 11.0, 8.0)]
 
 
 SETTLING = Rule(threshold=1.0, release=0.8, settle=0.5)
@@ -91,6 +107,22 @@ def test_after_a_low_score_the_threshold_holds_again() -> None:
     assert (again.row, again.raised) == (0, True)
 
 
+def test_since_is_the_first_of_the_scores_that_made_it_also_after_the_machine_settled() -> None:
+    decider = Decider(Rule(threshold=1.0, needed=2, out_of=4, settle=0.5))
+    assert len(decider.push(times(7), scores(10, 10, 10, 4, 4, 4, 4)).changes) == 2
+    (again,) = decider.push(
+        times(4) + 7, scores(4, 9, 4, 9)
+    ).changes  # 4 is above the threshold, but raises nothing now
+    assert (again.time, again.since, again.score) == (10.0, 8.0, 9.0)
+
+
+def test_an_infinite_score_raises_an_alarm_and_is_no_part_of_its_mean() -> None:
+    for settle in (0.0, 0.5):
+        decider = Decider(Rule(threshold=1.0, release=0.8, settle=settle))
+        assert [change.raised for change in decider.push(times(4), scores(np.inf, 4, 4, np.inf)).changes] == [True]
+        assert [change.raised for change in decider.push(times(1) + 4, scores(0)).changes] == [False]
+
+
 def test_an_alarm_goes_on_until_scores_are_calm() -> None:
     decider = Decider(Rule(threshold=1.0, release=0.8, calm=4))
     decider.push(times(5), scores(0, 0, 0, 0, 2))
@@ -108,15 +140,16 @@ def test_scores_that_go_up_and_down_are_one_alarm() -> None:
 
 
 def test_the_level_is_the_score_over_what_is_alarming_at_the_time() -> None:
-    level = Decider(SETTLING).push(times(6), scores(0.5, 10, 10, 4, 4, 3)).level
-    np.testing.assert_allclose(level, [0.5, 10, 10, 4, 0.5, 0.5])
+    decisions = Decider(SETTLING).push(times(6), scores(0.5, 10, 10, 3, 3, 1.5))
+    np.testing.assert_allclose(decisions.level, [0.5, 10, 10, 3, 0.5, 0.5])
+    assert decisions.alarmed.tolist() == [False, True, True, False, False, False]
 
 
 def test_a_settled_machine_of_which_nothing_is_known_is_still_settled() -> None:
     decider = Decider(SETTLING)
-    decider.push(times(5), scores(10, 10, 4, NAN, NAN))
+    assert len(decider.push(times(5), scores(10, 10, 3.9, NAN, NAN)).changes) == 2
     assert not decider.push(times(2) + 5, scores(5, 7)).changes
-    assert decider.push(times(1) + 7, scores(8.1)).changes[0].raised
+    assert decider.push(times(1) + 7, scores(7.9)).changes[0].raised
 
 
 def test_unknown_scores_neither_raise_nor_end_an_alarm() -> None:
@@ -127,13 +160,13 @@ def test_unknown_scores_neither_raise_nor_end_an_alarm() -> None:
     assert not decider.push(times(50) + 7, np.full(50, NAN, np.float32)).changes
     assert decider.alarmed
     # After so long a silence it takes as many low scores as there could have been high ones.
-    assert not decider.push(times(2) + 57, scores(0, 0)).changes
-    assert not decider.push(times(1) + 59, scores(0)).changes[0].raised
+    assert not decider.push(times(4) + 57, scores(0, 0, 0, 0)).changes
+    assert not decider.push(times(1) + 61, scores(0)).changes[0].raised
 
 
 @given(
     st.lists(st.one_of(st.floats(0, 9, width=32), st.just(NAN)), max_size=60),
-    st.sampled_from([RULE, SETTLING, Rule(1.0, 2, 3, 0.9, 2.0, 0.7)]),
+    st.sampled_from([RULE, SETTLING, Rule(1.0, 2, 3, 0.9, 2.0, 0.7), Rule(2.0, 1, 2, 0.9, 0.0, 0.9, 4)]),
     st.data(),
 )
 def test_any_cut_of_the_stream_decides_alike(values: list[float], rule: Rule, data: st.DataObject) -> None:
@@ -150,12 +183,106 @@ def test_any_cut_of_the_stream_decides_alike(values: list[float], rule: Rule, da
     assert alarmed == whole.alarmed.tolist()
 
 
+def plainly(rule: Rule, at: list[float], values: list[float]) -> tuple[list[Change], list[bool], list[float]]:
+    """What the docstring of `Rule` says, score by score: changes, whether alarmed, and levels."""
+    looked_at = max(rule.out_of, rule.calm)
+    changes: list[Change] = []
+    alarmed, levels = [], []
+    raised: int | None = None
+    statistics: list[float] = []
+    calmest: list[float] = []  # the highest of the last scores, at every row since the last end
+    ready = -np.inf
+    for row, value in enumerate(values):
+        recent = range(max(0, row - rule.out_of + 1), row + 1)
+        known = sorted((values[i] for i in recent if values[i] == values[i]), reverse=True)
+        statistic = known[rule.needed - 1] if len(known) >= rule.needed else -np.inf
+        last = values[max(0, row - looked_at + 1) : row + 1]
+        highest = max(last) if len(last) == looked_at and all(v == v for v in last) else np.inf
+        needs = rule.threshold
+        if raised is None:
+            calmest.append(highest)
+            if rule.settle and ready > -np.inf:
+                needs = max(needs, min(calmest) / rule.settle)
+            if value == value and at[row] >= ready and statistic > needs:
+                since = next(at[i] for i in recent if values[i] > needs)
+                changes.append(Change(row, True, at[row], since, statistic))
+                raised, statistics = row, [statistic]
+        else:
+            statistics.append(statistic)
+            scored = [v for v in values[raised : row + 1] if v == v]
+            if highest < max(rule.release * rule.threshold, rule.settle * (sum(scored) / len(scored))):
+                above = statistic > rule.threshold
+                changes.append(Change(row, False, at[row], at[raised], max(statistics), above))
+                raised, calmest, ready = None, [highest], at[row] + rule.cool_down
+        alarmed.append(raised is not None)
+        levels.append(value / needs)
+    return changes, alarmed, levels
+
+
+RULES = st.integers(1, 5).flatmap(
+    lambda out_of: st.builds(
+        Rule,
+        threshold=st.sampled_from([0.5, 1.0, 2.0]),
+        needed=st.integers(1, out_of),
+        out_of=st.just(out_of),
+        release=st.sampled_from([0.5, 0.9, 1.0]),
+        cool_down=st.sampled_from([0.0, 3.0]),
+        settle=st.sampled_from([0.0, 0.5, 0.7]),
+        calm=st.integers(1, 7),
+    )
+)
+# Quarters are added without rounding, and often equal each other, the threshold, and shares of it.
+STEADY = st.tuples(st.integers(0, 24).map(lambda quarters: quarters / 4), st.integers(1, 6))
+STREAMS = st.lists(st.one_of(STEADY, st.just((NAN, 1))), max_size=25).map(
+    lambda runs: [value for value, count in runs for _ in range(count)]
+)
+
+
+@settings(max_examples=400)
+@given(STREAMS, RULES, st.data())
+def test_decisions_are_those_of_the_rule_whatever_the_cuts_and_restarts(
+    values: list[float], rule: Rule, data: st.DataObject
+) -> None:
+    steps = data.draw(st.lists(st.integers(1, 3), min_size=len(values), max_size=len(values)))
+    at = np.cumsum(steps, dtype=np.float64)
+    decider, start, changes, alarmed, levels = Decider(rule), 0, [], [], []
+    while start < len(values):
+        stop = start + data.draw(st.integers(1, 12))
+        part = decider.push(at[start:stop], np.array(values[start:stop], np.float32))
+        changes += [change._replace(row=change.row + start) for change in part.changes]
+        alarmed += part.alarmed.tolist()
+        levels += part.level.tolist()
+        start = stop
+        if data.draw(st.booleans()):
+            state, decider = decider.state(), Decider(rule)
+            decider.restore(state)
+    expected = plainly(rule, at.tolist(), values)
+    assert changes == expected[0]
+    assert alarmed == expected[1]
+    np.testing.assert_allclose(levels, expected[2], rtol=1e-6)
+
+
+def test_a_long_stream_in_one_piece_decides_as_in_many() -> None:
+    rng = np.random.default_rng(0)
+    rule = Rule(1.0, 2, 3, 0.9, 5.0, 0.6, 6)
+    values = np.exp(rng.normal(0, 0.5, 30_000) + np.sin(np.arange(30_000) / 500)).astype(np.float32)
+    values[rng.random(30_000) < 0.01] = np.nan
+    whole = Decider(rule).push(times(30_000), values)
+    decider, changes = Decider(rule), []
+    for start in range(0, 30_000, 700):
+        part = decider.push(times(30_000)[start : start + 700], values[start : start + 700])
+        changes += [change._replace(row=change.row + start) for change in part.changes]
+    assert whole.changes == changes
+    assert len(changes) > 50
+    assert max(ended.time - ended.since for ended in changes if not ended.raised) > 500
+
+
 def test_a_clock_that_is_set_back_does_not_lengthen_the_cool_down() -> None:
     decider = Decider(RULE)
-    decider.push(times(6) + 1000, scores(2, 2, 2, 0, 0, 0))
+    assert len(decider.push(times(8) + 1000, scores(2, 2, 2, 0, 0, 0, 0, 0)).changes) == 2
     decider.shift(-1000.0)
-    changes = decider.push(times(6) + 6, scores(2, 2, 2, 2, 2, 2)).changes
-    assert [change.time for change in changes] == [9.0]
+    changes = decider.push(times(6) + 8, scores(2, 2, 2, 2, 2, 2)).changes
+    assert [change.time for change in changes] == [11.0]
 
 
 def test_state_goes_on_with_the_threshold_that_was_set() -> None:
@@ -166,7 +293,7 @@ def test_state_goes_on_with_the_threshold_that_was_set() -> None:
     other.restore(decider.state())
     own.restore(decider.state(), keep_threshold=True)
     assert (other.alarmed, other.rule.threshold, own.rule.threshold) == (True, 5.0, 1.0)
-    more = (times(3) + 4, scores(0, 0, 0))
+    more = (times(5) + 4, scores(0, 0, 0, 0, 0))
     assert other.push(*more).changes == decider.push(*more).changes != []
 
 

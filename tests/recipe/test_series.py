@@ -57,7 +57,7 @@ def test_what_is_written_stays() -> None:
     recipe = parsed(
         SERIES,
         "views.jitter=0.3",
-        "watch.needed=2",
+        "watch={needed: 2, out_of: 4}",
         "train.early_stop={metric: fault_auc_pr}",
         "data.pairings=[{kind: healthy, near: 1.0}]",
     )
@@ -87,7 +87,8 @@ def test_a_dumped_recipe_reads_as_itself() -> None:
         (("views={flip: 0.5}",), "views.flip: unknown key; it belongs to kind image, not 'series'"),
         (("views.jiter=0.5",), 'views.jiter: unknown key; did you mean "jitter"?'),
         (("views.mask=2.0",), "views.mask: expected a number from 0 to 1, got 2.0"),
-        (("watch.needed=9",), "needed is 9, but only 5 scores are looked at: out_of must be as many"),
+        (("watch={needed: 9, out_of: 5}",), "needed is 9, but only 5 scores are looked at: out_of must be as many"),
+        (("watch.needed=2",), "watch: needed and out_of go together: give both, or neither"),
         (("data.split.by=group",), "data.split.by is for text and pictures: series are split in time"),
         (("data.labels_per_class=5",), "data.labels_per_class is for"),
         (("export.dim=16",), "export.dim is for text and pictures"),
@@ -108,7 +109,7 @@ def test_a_recipe_for_series_that_makes_no_sense(settings: tuple[str, ...], mess
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (("watch={needed: 2}",), "watch is for series: leave it out"),
+        (("watch={calm: 2}",), "watch is for series: leave it out"),
         (("views={kind: series}",), "views are for series: leave them out"),
         (("data.pairings=[{kind: healthy}]",), "pairing 'healthy' is for series, but the source is 'folder'"),
         (("method={kind: fault_contrast}",), "method 'fault_contrast' is for series: leave it out, or set it to dual_encoder"),
@@ -138,7 +139,9 @@ def test_the_shipped_recipe_says_what_a_run_would_do() -> None:
     rows = dict(summarise(recipe))
     assert rows["positives"] == "two healthy windows of a machine, 50% of them within 4 windows"
     assert "in time" in rows["held out"]
-    assert rows["alarms"].startswith("1 false alarms a day, 3 of 5 scores; the best of mahalanobis of raw")
+    assert rows["alarms"].startswith(
+        "1 false alarms a day, by 3 of 5 or 20 of 30 scores; the best of mahalanobis of raw"
+    )
     negatives, mining = in_words(policy_of(recipe))
     assert "synthetic_faults (per window 1, of its machine" in negatives
     assert "never counted: other healthy windows" in negatives

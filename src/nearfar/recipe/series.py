@@ -258,10 +258,10 @@ class Watch(Settings):
     tail: Literal["auto", "conformal", "gpd"] = "auto"
     """`conformal` takes the threshold from the blocks as they are, which needs as many as the promise asks for; `gpd` extends them by
     a generalised Pareto tail (peaks over threshold); `auto` does so only where there are too few."""
-    needed: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 3
+    needed: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
     """An alarm needs so many scores above the threshold ..."""
-    out_of: Annotated[int, Strict(), Field(ge=1, le=10_000)] = 5
-    """... of so many in a row."""
+    out_of: Annotated[int, Strict(), Field(ge=1, le=10_000)] | None = None
+    """... of so many in a row. By default 3 of 5 for means, which are smooth already, and 20 of 30 for embeddings, which are not."""
     release: Annotated[float, Strict(), Field(gt=0.0, le=1.0)] = 0.9
     """An alarm ends below this share of the threshold ..."""
     calm: Annotated[int, Strict(), Field(ge=1, le=100_000)] = 10
@@ -278,9 +278,17 @@ class Watch(Settings):
     adapt_limit: NonNegative = 1.0
     """How far the centre of a feature may move in all, in spreads."""
 
+    def votes(self, features: Literal["raw", "embedding"]) -> tuple[int, int]:
+        """How many scores above the threshold, of how many, make an alarm."""
+        if self.needed is not None and self.out_of is not None:
+            return self.needed, self.out_of
+        return (3, 5) if features == "raw" else (20, 30)
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.needed > self.out_of:
+        if (self.needed is None) != (self.out_of is None):
+            raise ValueError("needed and out_of go together: give both, or neither")
+        if self.needed is not None and self.out_of is not None and self.needed > self.out_of:
             raise ValueError(
                 f"needed is {self.needed}, but only {self.out_of} scores are looked at: out_of must be as many"
             )

@@ -76,12 +76,13 @@ def _of_series(recipe: Recipe) -> list[tuple[str, str]]:
     period = f"{frontend.period:g} s" if frontend.period else "as far apart as the data has them"
     scorers = ", ".join(f"{scorer.by} of {scorer.features}" for scorer in watch.scorers)
     promise = f"{watch.false_alarms_per_day:g} false alarms a day"
+    votes = " or ".join(dict.fromkeys("{} of {}".format(*watch.votes(scorer.features)) for scorer in watch.scorers))
     return [
         ("frames", f"{period}; windows of {frontend.window}"),
         ("views", _keys(views)),
         ("encoder", _kind(encoder)),
         ("method", _kind(method)),
-        ("alarms", f"{promise}, {watch.needed} of {watch.out_of} scores; the best of {scorers}"),
+        ("alarms", f"{promise}, by {votes} scores; the best of {scorers}"),
     ]
 
 

@@ -14,6 +14,9 @@ Scores = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _CELLS_AT_A_TIME = 2**20  # of the scores looked at together: 4 MB, whatever `out_of` is
+_ROWS_AT_A_TIME = (
+    4096  # that a change is looked for in: a long stream with many changes is not gone through anew after each
+)
 
 
 def decision_statistic(scores: Scores, needed: int, out_of: int, *, missing: float = -np.inf) -> Scores:
@@ -48,19 +51,35 @@ def _order_statistic(known: Scores, needed: int, out_of: int) -> Scores:
     return found
 
 
+def _highest(known: Scores, width: int) -> Scores:
+    """The highest of each `width` neighbours of `known` (n + width - 1,) without NaN."""
+    if len(known) == width:  # one score, as it comes from a stream
+        return np.asarray(known.max(keepdims=True))
+    covered = 1
+    while covered < width:  # by each value: twice as many neighbours every time
+        step = min(covered, width - covered)
+        known = np.maximum(known[:-step], known[step:])
+        covered += step
+    return known
+
+
 @dataclass(frozen=True)
 class Rule:
     """When an alarm begins and ends.
 
+    It begins at a known score, after the cool-down, where the statistic is above the threshold. It ends where the highest of the
+    last `looked_at` scores is low: below `release` times the threshold, or below `settle` times the mean of the known scores of the
+    alarm, from the one that raised it to the newest. A score that is unknown may have been a high one and counts as such.
+
     Attributes:
         threshold: scores above it are alarming.
         needed: so many of them ...
-        out_of: ... among the last so many raise an alarm.
-        release: it ends when scores stay below this share of the threshold.
-        cool_down: seconds after its end in which no other is raised.
-        calm: neither happens before so many scores in a row are low enough; at least `out_of`.
-        settle: it ends also below this share of the alarm's mean score: the machine has settled to something else. After any end
-            another is raised only where the statistic comes as much above what the scores had calmed down to. 0 turns both off.
+        out_of: ... among the last so many raise an alarm: the statistic is the `needed`-th largest of them.
+        release: scores below this share of the threshold end an alarm: the machine is healthy again.
+        cool_down: seconds after an end in which no other alarm is raised.
+        settle: scores below this share of the alarm's mean end it too: the machine has settled to something else. After any end, by
+            whatever, another needs a statistic above the lowest since of those highest scores, divided by this. 0 turns both off.
+        calm: an alarm ends only where so many scores in a row are low; `out_of` of them where that is more.
     """
 
     threshold: float
@@ -76,11 +95,6 @@ class Rule:
         """How many of the last scores matter."""
         return max(self.out_of, self.calm)
 
-    @property
-    def released(self) -> float:
-        """Below it the machine is healthy again."""
-        return self.release * self.threshold
-
 
 class Change(NamedTuple):
     """An alarm begins or ends.
@@ -90,7 +104,7 @@ class Change(NamedTuple):
         raised: whether it begins.
         time: of that row.
         since: when it begins: the first of the scores that made it; when it ends: when it was raised.
-        score: when it begins: the statistic that exceeded the threshold; when it ends: the highest of it.
+        score: when it begins: the statistic that exceeded the threshold; when it ends: the highest statistic of the alarm.
         settled: when it ends: whether the statistic exceeds the threshold even so.
     """
 
@@ -108,8 +122,8 @@ class Decisions(NamedTuple):
     Attributes:
         statistic: float32 (n,), as `decision_statistic` has it.
         alarmed: bool (n,), whether there is an alarm after each score.
-        level: float32 (n,), the scores over what is alarming at the time, which after an alarm that ended by `settle` is more than
-            the threshold.
+        level: float32 (n,), the scores over what is alarming at the time: by `settle` that may be more than the threshold after an
+            alarm.
         changes: in the order of time.
     """
 
@@ -120,7 +134,7 @@ class Decisions(NamedTuple):
 
 
 class Decider:
-    """Follows the scores of one stream. A score that is not known neither raises nor ends an alarm.
+    """Follows the scores of one stream; whatever pieces they come in, the decisions are the same.
 
     Args:
         rule: when an alarm begins and ends; may be exchanged at any time by one that looks at as many scores.
@@ -132,9 +146,9 @@ class Decider:
         self._scores: Scores = np.full(rule.looked_at - 1, np.nan, np.float32)
         self._raised: float | None = None
         self._peak = -np.inf
+        self._sum, self._count = 0.0, 0  # of the known scores of the alarm
         self._ready = -np.inf
-        self._sum, self._count = 0.0, 0  # of the scores of the alarm
-        self._settled = 0.0  # what scores have calmed down to since an alarm ended; 0 when it no longer matters
+        self._settled = 0.0  # the lowest that the highest of the last scores has been since an alarm ended; 0 before
 
     @property
     def alarmed(self) -> bool:
@@ -149,27 +163,31 @@ class Decider:
         unknown = np.isnan(scores)
         known = np.where(unknown, np.float32(-np.inf), scores)
         up = _order_statistic(known[past - (rule.out_of - 1) :], rule.needed, rule.out_of)
-        # An unknown score may have been a high one: for the end of an alarm it counts as such.
-        high = _order_statistic(np.where(unknown, np.float32(np.inf), scores), 1, rule.looked_at)
-        alarmed = np.zeros(n, np.bool_)
-        needs = np.full(n, rule.threshold, np.float32)
+        high = _highest(np.where(unknown, np.float32(np.inf), scores), rule.looked_at)
+        alarmed, needs = np.zeros(n, np.bool_), np.zeros(n)
         changes: list[Change] = []
         row = 0
         while row < n:
-            was = self.alarmed
+            part, was = slice(row, min(n, row + _ROWS_AT_A_TIME)), self.alarmed
             if was:
-                found = self._end(scores[past:], up, high, row)
+                needs[part] = np.float32(rule.threshold)
+                found = self._end(scores[past:][part], up[part], high[part])
             else:
-                needs[row:] = self._alarming(high, row)
-                found = self._beginning(times[past:], up, needs, high, unknown[past:], row)
-            alarmed[row : n if found is None else found] = was
-            if found is None:
-                break
-            changes.append(self._change(times, scores, up, high, found))
-            needs[found + 1 :] = rule.threshold
-            alarmed[found] = self.alarmed
-            row = found + 1
-        level = scores[past:] / needs if rule.threshold > 0 else scores[past:]
+                lowest = np.minimum(np.minimum.accumulate(high[part]), np.float32(self._settled))
+                needs[part] = self._alarming(lowest)
+                # A cool-down that is over, or a rule that changed, waits for a score too.
+                possible = (times[past:][part] >= self._ready) & ~unknown[past:][part]
+                found = _first((up[part] > needs[part]) & possible)
+                if found is None:
+                    self._settled = float(lowest[-1])
+            last = part.stop - 1 if found is None else row + found
+            alarmed[row : last + 1] = was
+            if found is not None:
+                seen = slice(last + 1 + past - rule.out_of, last + 1 + past)
+                changes.append(self._change(last, times[seen], scores[seen], up[last], high[last], needs[last]))
+                alarmed[last] = self.alarmed
+            row = last + 1
+        level = (scores[past:] / needs).astype(np.float32) if rule.threshold > 0 else scores[past:]
         keep = len(scores) - past
         self._times, self._scores = times[keep:].copy(), scores[keep:].copy()
         return Decisions(up, alarmed, level, changes)
@@ -204,52 +222,37 @@ class Decider:
         if not keep_threshold:
             self.rule = replace(self.rule, threshold=state["threshold"])
 
-    def _end(self, scores: Scores, up: Scores, high: Scores, row: int) -> int | None:
-        """The first row from `row` on at which the alarm ends."""
-        known = np.isfinite(scores[row:])
-        sums = self._sum + np.cumsum(np.where(known, scores[row:], 0.0), dtype=np.float64)
+    def _end(self, scores: Scores, up: Scores, high: Scores) -> int | None:
+        """The first row at which the alarm ends."""
+        known = np.isfinite(scores)
+        # Added up from the first on, one after the other: so the sum is the same to the last bit however the stream is cut.
+        sums = np.cumsum(np.concatenate([[self._sum], np.where(known, scores, 0.0)]))[1:]
         counts = self._count + np.cumsum(known)
-        hits = high[row:] < np.maximum(self.rule.released, self.rule.settle * sums / np.maximum(counts, 1))
-        first = _first(hits)
-        last = -1 if first is None else first
+        means = sums / np.maximum(counts, 1)
+        first = _first(high < np.maximum(self.rule.release * self.rule.threshold, self.rule.settle * means))
+        last = len(scores) - 1 if first is None else first
         self._sum, self._count = float(sums[last]), int(counts[last])
-        self._peak = max(self._peak, float(up[row:][: None if first is None else first + 1].max()))
-        return None if first is None else row + first
+        self._peak = max(self._peak, float(up[: last + 1].max()))
+        return first
 
-    def _alarming(self, high: Scores, row: int) -> Scores:
-        """What the statistic must exceed from `row` on while there is no alarm."""
-        threshold = np.full(len(high) - row, self.rule.threshold, np.float32)
-        if not self._settled:
-            return threshold
-        return np.maximum(threshold, (self._lowest(high, row) / self.rule.settle).astype(np.float32))
+    def _alarming(self, lowest: Scores) -> Times:
+        """What the statistic must exceed while there is no alarm, after such `lowest` scores since the last one."""
+        threshold = np.full(len(lowest), np.float32(self.rule.threshold), np.float64)
+        return np.maximum(threshold, lowest.astype(np.float64) / self.rule.settle) if self.rule.settle else threshold
 
-    def _lowest(self, high: Scores, row: int) -> Scores:
-        """What scores have calmed down to since an alarm ended, from `row` on."""
-        return np.minimum(np.minimum.accumulate(high[row:]), np.float32(self._settled))
-
-    def _beginning(self, times: Times, up: Scores, needs: Scores, high: Scores, unknown: Mask, row: int) -> int | None:
-        """The first row from `row` on at which an alarm begins."""
-        # A cool-down that is over, or a rule that changed, waits for a score too.
-        first = _first((up[row:] > needs[row:]) & (times[row:] >= self._ready) & ~unknown[row:])
-        if first is None:
-            lowest = float(self._lowest(high, row)[-1])
-            self._settled = lowest if lowest > self.rule.settle * self.rule.threshold else 0.0
-        return None if first is None else row + first
-
-    def _change(self, times: Times, scores: Scores, up: Scores, high: Scores, row: int) -> Change:
-        """Begin or end an alarm at `row`; times and scores have those before them in front."""
-        now = row + self.rule.looked_at - 1
-        time = float(times[now])
+    def _change(
+        self, row: int, times: Times, scores: Scores, up: np.float32, high: np.float32, needs: np.float64
+    ) -> Change:
+        """Begin or end an alarm at `row`, the last of the `times` and `scores` (out_of,) that are looked at to begin one."""
+        time = float(times[-1])
         if self._raised is not None:
-            change = Change(row, False, time, self._raised, self._peak, bool(up[row] > self.rule.threshold))
-            self._raised, self._ready = None, time + self.rule.cool_down
-            self._settled = float(high[row]) if self.rule.settle else 0.0
+            change = Change(row, False, time, self._raised, self._peak, bool(up > needs))
+            self._raised, self._ready, self._settled = None, time + self.rule.cool_down, float(high)
             return change
-        recent = slice(now + 1 - self.rule.out_of, now + 1)
-        first = int((scores[recent] > self.rule.threshold).argmax())
-        self._raised, self._peak, self._settled = time, float(up[row]), 0.0
-        self._sum, self._count = float(scores[now]), 1
-        return Change(row, True, time, float(times[recent][first]), float(up[row]))
+        newest = float(scores[-1])
+        self._raised, self._peak = time, float(up)
+        self._sum, self._count = (newest, 1) if np.isfinite(newest) else (0.0, 0)
+        return Change(row, True, time, float(times[int((scores > needs).argmax())]), float(up))
 
 
 def _first(hits: Mask) -> int | None:

@@ -219,6 +219,7 @@ def realised(detector: Detector, healthy: Sequence[Stretch]) -> tuple[Metric, np
 
 def _record(candidate: Candidate, watch: Watch, block: float) -> DetectorRecord:
     level_per_block(watch.false_alarms_per_day, block)
+    needed, out_of = watch.votes(candidate.features)
     return DetectorRecord(
         weights=WEIGHTS,
         features=candidate.features,
@@ -229,8 +230,8 @@ def _record(candidate: Candidate, watch: Watch, block: float) -> DetectorRecord:
         block=block,
         blocks=0,
         false_alarms_per_day=watch.false_alarms_per_day,
-        needed=watch.needed,
-        out_of=watch.out_of,
+        needed=needed,
+        out_of=out_of,
         release=watch.release,
         calm=watch.calm,
         settle=watch.settle,
