@@ -120,14 +120,6 @@ def test_a_file_gives_the_same_distance_to_the_bit(fitted: dict[By, Distance], b
     assert again.k == fitted[by].k
 
 
-def test_a_moved_centre_is_as_moved_rows(fitted: dict[By, Distance]) -> None:
-    shift = np.array([1, 0.1, -5, 0, 0.2], np.float32)
-    rows = correlated(30, seed=9)
-    moved = fitted["mahalanobis"].moved(shift)
-    np.testing.assert_allclose(moved.of(rows + shift), fitted["mahalanobis"].of(rows), rtol=1e-3)
-    assert (moved.centre != fitted["mahalanobis"].centre).sum() == 4
-
-
 @pytest.mark.parametrize(
     ("change", "part"),
     [

@@ -43,10 +43,6 @@ class Distance:
             found[start : start + _ROWS_AT_A_TIME] = self._of(features[start : start + _ROWS_AT_A_TIME])
         return found
 
-    def moved(self, shift: Floats) -> Distance:
-        """The same with its centre moved by `shift` (d,)."""
-        return Distance(self.centre + shift, self.covariance, self.whitening, self.points, self.k)
-
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What `from_arrays` takes."""
         return {
