@@ -15,9 +15,16 @@ from nearfar import road
 from nearfar.bundle import Bundle, describe
 from nearfar.edge import Encoder
 from nearfar.edge.monitor.calibrate import calibrate
+from nearfar.edge.monitor.choose import try_candidates
 from nearfar.edge.monitor.detector import Detector
+from nearfar.edge.monitor.fit import Candidate, Fitter
+from nearfar.edge.monitor.make import machine_fitter
 from nearfar.edge.monitor.monitor import Monitor
 from nearfar.errors import DataError, RunError
+from nearfar.learn.run import open_run
+from nearfar.learn.series import TrainedSeries
+from nearfar.progress import silent
+from nearfar.road.measure_series import compare_series, machine_parts
 from nearfar.simulate import write_csv
 from nearfar.sources.series import open_series
 
@@ -91,6 +98,26 @@ def test_it_is_measured_beside_means_and_the_untrained_encoder(fleet_bundle: Bun
     assert "fitted to each machine for itself" in card
     assert "At most 216 false alarms a day on average is promised" in card
     assert re.search(r"\| \*\*this bundle, as it runs on a device\*\* \| 0\.\d+ \[", card)
+
+
+def test_figures_beside_each_other_are_of_the_same_frames(fleet_run: road.Run, fleet_bundle: Bundle) -> None:
+    """Also where what ships looks at more frames than a window has."""
+    trained, shipped = open_run(fleet_run.directory), Detector.open(fleet_bundle)
+    assert isinstance(trained, TrainedSeries)
+    shipped.record = shipped.record.model_copy(update={"by": "knn", "smooth": 48})
+    parts, recipe = machine_parts(trained.corpus), trained.recipe
+    metrics = compare_series(trained, parts, shipped, baselines=(), stages=silent)
+    fitter = Fitter(trained.settings, recipe.of_series.watch, None, recipe.seed + 1)
+    together = try_candidates(
+        [machine_fitter(fitter, part) for part in parts],
+        [Candidate("raw", "mahalanobis", 20), Candidate("raw", "knn", 48)],
+        [(part.fitted, part.check) for part in parts],
+        faults=recipe.of_series.method.faults,
+    )
+    assert {trial.by: trial.auc_pr for trial in together} == {
+        "mahalanobis": metrics["raw"]["fault_auc_pr"],
+        "knn": metrics["bundle"]["fault_auc_pr"],
+    }
 
 
 def test_labelled_faults_are_nothing_that_it_knows_as_normal(fleet: Path, fleet_run: road.Run, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from nearfar.bundle import Bundle, Metric
 from nearfar.connect.records import sentence
-from nearfar.edge.monitor.events import Cleared, SensorFault
+from nearfar.edge.monitor.events import Cleared, Drift, SensorFault
 from nearfar.edge.monitor.monitor import Monitor
 from nearfar.road.evaluate_stream import evaluate_streams
-from nearfar.road.replay import replay
+from nearfar.road.replay import missing_channels, replay
 from nearfar.road.replay_lanes import curve, ticks
 from nearfar.sources.recording import Channel, Recording
 
@@ -281,11 +281,22 @@ def test_calibrate_makes_a_new_bundle_for_another_machine(nearfar, bundle: Path,
     write(tmp_path / "a.csv", recording(12_000, seed=9))
     code, out, err = nearfar("calibrate", bundle, tmp_path / "a.csv", "-o", tmp_path / "new", "--label", "fault")
     assert code == 0, err
-    assert "promised" in out
+    assert "At most 1 false alarm a day on average is promised" in " ".join(out.split())
     assert Monitor.open(tmp_path / "new").threshold != Monitor.open(bundle).threshold
     code, _, err = nearfar("calibrate", bundle, tmp_path / "a.csv", "-o", tmp_path / "new2", "--machine", "x")
     assert code == 2
     assert "there is no machine 'x'" in err
+
+
+def test_calibrate_promises_nothing_where_other_machines_set_the_threshold(nearfar, tmp_path: Path) -> None:
+    old = made_bundle(tmp_path / "old", made_detector(record=made_record(fleet_ratio=1.5)))
+    write(tmp_path / "short.csv", recording(700, seed=9))
+    code, out, err = nearfar("calibrate", old.path, tmp_path / "short.csv", "-o", tmp_path / "new", "--label", "fault")
+    assert code == 0, err
+    shown = " ".join(out.split())
+    assert "No number of false alarms a day is promised" in shown
+    assert "fleet" in shown
+    assert "blocks" not in shown
 
 
 def test_calibrate_keeps_how_it_scores_unless_it_is_to_choose(nearfar, bundle: Path, tmp_path: Path) -> None:
@@ -319,3 +330,16 @@ def test_the_figures_of_a_monitor_are_shown_as_such() -> None:
     shown = console.file.getvalue()
     assert "Faults injected into held-out healthy data" in " ".join(shown.split())
     assert re.search(r"AUC-PR.*\nmeans, no encoder +0\.500 *\nbundle +0\.625", shown)
+
+
+def test_channels_that_no_recording_of_a_machine_has_are_missing() -> None:
+    whole, half = recording(5, machine="a"), recording(5, machine="b")
+    slow = Recording("b", half.channels[:2], half.times, half.values[:, :2], location="slow")
+    fast = Recording("b", half.channels[2:3], half.times, half.values[:, 2:3], location="fast")
+    assert missing_channels([whole, slow, fast], NAMES) == {"b": tuple(NAMES[3:])}
+    assert missing_channels([whole], NAMES) == {}
+
+
+@pytest.mark.parametrize(("ratio", "means"), [(0.8, "faults may be missed"), (1.3, "more false alarms than promised")])
+def test_a_drift_says_what_it_does_to_alarms(ratio: float, means: str) -> None:
+    assert means in sentence(Drift(START, ratio, 0.0))

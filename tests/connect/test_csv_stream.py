@@ -129,3 +129,30 @@ def test_what_a_broker_has_kept_counts_only_with_a_time(reader: PayloadReader) -
 def test_other_payloads_are_refused(reader: PayloadReader, payload: bytes) -> None:
     with pytest.raises(DataError):
         reader.read("plant/pressure", payload, 0.0)
+
+
+def test_a_line_that_is_no_csv_is_passed_over_and_the_others_are_read() -> None:
+    stream, found = read("time,temperature,pressure", "1,2,3", "2,2\r7,3", "3,4,5")
+    assert found is not None
+    assert found.times.tolist() == [1.0, 3.0]
+    assert stream.report.skipped == {"lines that are no CSV": 1}
+    assert stream.report.examples == ["the stream:3: lines that are no CSV"]
+
+
+def test_a_first_line_that_is_no_csv_is_refused() -> None:
+    with pytest.raises(DataError, match="the stream, line 1: this is no line of CSV"):
+        read("time\rtemperature", "1,2")
+
+
+def test_a_quote_that_nothing_ends_does_not_swallow_the_lines_behind_it() -> None:
+    stream, found = read("time,temperature,pressure", "1,2,3", '2,"2,3', "3,4,5", "4,5,6")
+    assert found is not None
+    assert found.times.tolist() == [1.0, 3.0, 4.0]
+    assert stream.report.skipped == {"rows with another number of cells than the header": 1}
+    assert stream.report.examples[0].startswith("the stream:3:")
+
+
+def test_names_may_reach_over_two_lines() -> None:
+    _, found = read('time,"temperature', '[°C]",pressure', "1,2,3")
+    assert found is not None
+    assert found.values.tolist() == [[2.0, 3.0]]

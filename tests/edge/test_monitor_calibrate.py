@@ -21,22 +21,23 @@ from made_monitor import (
     made_settings,
 )
 
-from nearfar.bundle import Bundle
+from nearfar.bundle import Bundle, BundleWriter
 from nearfar.bundle.manifest import Metric, ScorerTrial
-from nearfar.edge.monitor.calibrate import calibrate
+from nearfar.edge.monitor.calibrate import calibrate, faults_of, watch_of
 from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.distance import Floats
 from nearfar.edge.monitor.fit import realised
 from nearfar.edge.monitor.monitor import Monitor
 from nearfar.edge.monitor.stretch import Stretch
-from nearfar.errors import DataError
-from nearfar.recipe.series import Scorer, Watch
+from nearfar.errors import BundleError, DataError
+from nearfar.recipe.series import Faults, Scorer, Watch
 from nearfar.sources.document import ReadReport
 from nearfar.sources.recording import Channel, Recording
 
 CHANNELS = tuple(Channel(name) for name in NAMES)
 OFTEN = {"false_alarms_per_day": 36.0, "tail": "given"}
 """Of blocks of two minutes: one in twenty, so that an hour of blocks says whether it is kept."""
+SHORT_BLOCKS = {"false_alarms_per_day": 36.0, "block": 120.0}
 
 
 @dataclass
@@ -61,6 +62,15 @@ def recording(
 ) -> Recording:
     times = start + np.arange(len(values), dtype=np.float64)
     return Recording(machine, CHANNELS, times, values, labels, location="made")
+
+
+def of_recipe(target: Path, **recipe: object) -> Bundle:
+    """A bundle that was trained by this recipe."""
+    old = made_bundle(target.with_name(f"{target.name}-plain"), made_detector(record=made_record(**OFTEN)))
+    provenance = old.manifest.provenance.model_copy(update={"recipe": recipe})
+    with BundleWriter(target) as writer:
+        writer.add("detector.npz", old.read("detector.npz"))
+        return writer.finish(old.manifest.model_copy(update={"provenance": provenance}), "made for a test")
 
 
 def alarms_a_day(bundle: Bundle, values: Floats) -> float:
@@ -129,6 +139,48 @@ def test_how_to_score_can_be_chosen_anew(bundle: Bundle, tmp_path: Path) -> None
     assert (record.features, record.by, record.smooth) == (best.features, best.by, best.smooth)
     assert Detector.open(made).history == best.smooth
     assert alarms_a_day(made, other(60 * 120, seed=2)) < 3 * 36
+
+
+def test_it_is_chosen_by_the_faults_of_the_recipe(tmp_path: Path) -> None:
+    watch = Watch(scorers=[Scorer(features="raw", by="mahalanobis")], smooth=(5,), **SHORT_BLOCKS)
+    found = {}
+    for size in (0.01, 50.0):
+        faults = {"kinds": ["shift"], "strength": [size, size], "channels": [0.5, 0.5]}
+        old = of_recipe(tmp_path / f"old{size}", method={"kind": "fault_contrast", "faults": faults})
+        assert faults_of(old) == Faults(kinds=("shift",), strength=(size, size), channels=(0.5, 0.5))
+        source = Made([recording(other(12_000, 1))])
+        made = calibrate(old, source, tmp_path / f"made{size}", watch=watch, choose=True)
+        found[size] = made.manifest.detector.trials[0].auc_pr.value
+    assert found[0.01] < 0.6
+    assert found[50.0] > 0.9
+
+
+@pytest.mark.parametrize("recipe", [{}, {"method": {"kind": "simclr"}}, {"method": None}])
+def test_a_recipe_without_faults_has_the_usual_ones(recipe: dict[str, object], tmp_path: Path) -> None:
+    assert faults_of(of_recipe(tmp_path / "bundle", **recipe)) == Faults()
+
+
+def test_how_many_scores_make_an_alarm_goes_with_what_is_scored_unless_it_was_said(tmp_path: Path) -> None:
+    usual = made_bundle(tmp_path / "usual", made_detector(record=made_record(needed=3, out_of=5)))
+    assert watch_of(usual).votes("embedding") == Watch().votes("embedding") != (3, 5)
+    said = of_recipe(tmp_path / "said", watch={"needed": 3, "out_of": 5})
+    assert watch_of(said).votes("embedding") == (3, 5)
+    since = made_bundle(tmp_path / "since", made_detector(record=made_record(needed=2, out_of=9)))
+    assert watch_of(since).votes("embedding") == watch_of(since).votes("raw") == (2, 9)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "key"),
+    [
+        ({"watch": {"calmness": 0.5}}, "watch.calmness"),
+        ({"method": {"faults": {"kinds": ["rust"]}}}, "method.faults.kinds"),
+    ],
+)
+def test_a_recipe_of_another_nearfar_is_told(recipe: dict[str, object], key: str, tmp_path: Path) -> None:
+    old = of_recipe(tmp_path / "old", **recipe)
+    with pytest.raises(BundleError, match=f"{key}.*train and export it again"):
+        calibrate(old, Made([recording(other(12_000, 1))]), tmp_path / "made")
+    assert not (tmp_path / "made").exists()
 
 
 def test_how_it_was_chosen_stays_known_unless_it_is_chosen_anew(tmp_path: Path) -> None:

@@ -38,9 +38,10 @@ def tried(
     embed: Embed | None = None,
     seed: int = 0,
     draws: int = 2,
+    history: int = 1,
 ) -> tuple[ScorerTrial, ...]:
     fitters = [Fitter(made_settings(window=16), Watch(), embed, seed) for _ in machines]
-    return try_candidates(fitters, among, machines, faults=faults, draws=draws)
+    return try_candidates(fitters, among, machines, faults=faults, draws=draws, history=history)
 
 
 def plain(rows: int = 3000) -> Machine:
@@ -80,6 +81,16 @@ def test_of_small_lasting_shifts_longer_means_find_more() -> None:
     found = tried([Candidate("raw", "mahalanobis", smooth) for smooth in (1, 20)], [plain()], faults)
     assert [trial.smooth for trial in found] == [20, 1]
     assert as_candidate(found[0]) == Candidate("raw", "mahalanobis", 20)
+
+
+def test_apart_candidates_are_judged_as_together_by_the_frames_that_all_can_score() -> None:
+    among = [Candidate("raw", "mahalanobis", smooth) for smooth in (5, 60)]  # a window has 16 frames
+    together = {trial.smooth: trial for trial in tried(among, [plain(1000)], Faults())}
+    for candidate in among:
+        (apart,) = tried([candidate], [plain(1000)], Faults(), history=60)
+        assert apart == together[candidate.smooth]
+    (hasty,) = tried([among[0]], [plain(1000)], Faults())
+    assert hasty != together[5]
 
 
 def test_an_encoder_wins_where_only_it_sees_the_faults() -> None:

@@ -56,6 +56,7 @@ def test_a_row_without_an_id_of_its_own_is_reported(tmp_path):
     ("name", "content", "complaint"),
     [
         ("t.csv", "a;b\n1;2\n", "looks separated by ';'; nearfar reads commas"),
+        ("t.csv", "a;b\n1;2,5\n", "looks separated by ';'; nearfar reads commas"),
         ("t.csv", "a,b\n", "there is no row in it"),
         ("t.txt", "a,b\n", "is no table"),
         ("other.csv", "a\n1\n", "does not exist"),

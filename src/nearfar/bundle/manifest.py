@@ -163,6 +163,7 @@ class DetectorRecord(_Part):
     settle: Share = 0.0
     """An alarm ends also below this share of its mean score; 0 turns that off."""
     cool_down: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Seconds after an alarm's end in which the next one is still the same."""
     adapt: bool = False
     adapt_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     trials: tuple[ScorerTrial, ...] = ()

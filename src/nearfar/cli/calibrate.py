@@ -41,9 +41,11 @@ def calibrate(
 ) -> None:
     """Fit what is normal, and the threshold, anew to healthy data of one machine. Nothing is trained; it takes seconds."""
     from nearfar.bundle import Bundle
+    from nearfar.bundle.monitor_card import detector_rows
     from nearfar.cli.console import out, pairs_table, progress_lines, show_recognised, show_skipped
     from nearfar.edge.monitor.calibrate import calibrate as fit
     from nearfar.edge.monitor.calibrate import watch_of
+    from nearfar.frontend.settings import SeriesSettings
     from nearfar.road.stored_series import Reading, open_stored
 
     opened = Bundle.open(bundle)
@@ -57,16 +59,7 @@ def calibrate(
         made = fit(opened, source, output, watch=watch, choose=choose)
     show_recognised(source.report.recognised)
     show_skipped(source.report.skipped, source.report.examples)
-    record = made.manifest.detector
+    record, settings = made.manifest.detector, made.manifest.frontend
     assert record is not None
-    realised = record.realised_per_day
-    rows = [
-        ("bundle", str(made.path)),
-        ("scores", f"{record.features}, {record.by}"),
-        ("threshold", f"{record.threshold:.4g} ({record.tail}, of {record.blocks:,} blocks of {record.block:g} s)"),
-        ("promised", f"{record.false_alarms_per_day:g} false alarms a day"),
-    ]
-    if realised is not None:
-        ends = "" if realised.low is None or realised.high is None else f" ({realised.low:.2g} to {realised.high:.2g})"
-        rows.append(("realised", f"{realised.value:.2g} a day on healthy data that came later{ends}"))
-    out.print(pairs_table(rows))
+    assert isinstance(settings, SeriesSettings)
+    out.print(pairs_table([("bundle", str(made.path)), *detector_rows(record, settings)]))

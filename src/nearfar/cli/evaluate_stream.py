@@ -29,8 +29,11 @@ def evaluate_stream(
 ) -> None:
     """Measure a monitor on labelled samples, print the figures, and write them if asked to."""
     from nearfar.cli.console import out, progress_lines, show_recognised, show_skipped
+    from nearfar.cli.stream_options import show_missing
     from nearfar.errors import DataError
+    from nearfar.frontend.settings import SeriesSettings
     from nearfar.road.evaluate_stream import evaluate_streams
+    from nearfar.road.replay import missing_channels
     from nearfar.road.stored_series import open_stored
 
     series = open_stored(bundle, data, reading, only=machine)
@@ -40,6 +43,9 @@ def evaluate_stream(
         report = evaluate_streams(bundle, recordings, threshold=threshold, stages=stages)
     show_recognised(series.report.recognised)
     show_skipped(series.report.skipped, series.report.examples)
+    settings = bundle.manifest.frontend
+    assert isinstance(settings, SeriesSettings)  # open_stored has refused others
+    show_missing(missing_channels(recordings, [one.name for one in settings.channels]))
     if len(report.streams) > 1:
         out.print(_streams(report))
         if (more := len(report.streams) - _SHOWN) > 0:

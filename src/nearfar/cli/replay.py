@@ -34,7 +34,9 @@ def replay(
     """
     from nearfar.bundle import Bundle
     from nearfar.cli.console import out, progress_lines, show_recognised, show_skipped
+    from nearfar.cli.stream_options import show_missing
     from nearfar.errors import DataError
+    from nearfar.road.replay import missing_channels
     from nearfar.road.replay import replay as put_through
     from nearfar.road.replay_html import html_page
     from nearfar.road.replay_png import write_png
@@ -67,6 +69,7 @@ def replay(
                 raise DataError(f"{output}: cannot be written ({error.strerror}): check the permissions") from error
     show_recognised(series.report.recognised)
     show_skipped(series.report.skipped, series.report.examples)
+    show_missing(missing_channels(recordings, [one.name for one in traces[0].settings.channels]))
     frames = sum(len(trace.times) for trace in traces)
     alarms = sum(len(trace.alarms) for trace in traces)
     streams = f"{len(traces):,} machines, " if len(traces) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -26,3 +27,13 @@ Label = Annotated[
     str | None,
     typer.Option("--label", help="Column that is not 0 where a fault is known; by default `label` or `anomaly`."),
 ]
+
+
+def show_missing(missing: Mapping[str, Sequence[str]]) -> None:
+    """Say which channels of a monitor stored data lacks: figures and alarms are of the others only."""
+    from nearfar.cli.console import notes
+
+    for machine, names in missing.items():
+        of = f" of {machine}" if machine else ""
+        text = f"note: no column{of} for {', '.join(names)}: taken for missing"
+        notes.print(text, style="yellow", markup=False, soft_wrap=True)

@@ -93,7 +93,7 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
             f"\nnext:   nearfar replay {bundle.path} DATA -o replay.html, or nearfar monitor {bundle.path} --from live.csv"
         )
     elif bundle.manifest.frontend.kind == "table":
-        lines.append(f"\nnext:   nearfar similar {bundle.path} TABLE --row 1, or nearfar dedupe {bundle.path} TABLE")
+        lines.append(f"\nnext:   nearfar similar {bundle.path} TABLE --row 2, or nearfar dedupe {bundle.path} TABLE")
     elif bundle.manifest.frontend.kind == "image" and not bundle.manifest.classes:
         lines.append(f"\nnext:   nearfar finetune {run} LABELLED-FOLDER --per-class 10")
     for line in lines:  # with paths in them, which are to be copied as they are

@@ -110,7 +110,7 @@ class CsvStream:
         self._line += len(lines)
         if self._layout is None:
             self._delimiter = _delimiter(lines[0])
-        rows = list(enumerate(csv.reader(lines, delimiter=self._delimiter), first))
+        rows = self._rows(lines, first)
         if self._layout is None:
             rows = self._begin(rows)
         layout = self._layout
@@ -133,6 +133,32 @@ class CsvStream:
             if not good:
                 return None
         return self._wide(good, times, layout) if layout.channel is None else self._long(good, times, layout)
+
+    def _rows(self, lines: Sequence[str], first: int) -> list[tuple[int, list[str]]]:
+        """The cells of lines, with the number of each; one bad line must neither end the watching nor swallow those after it."""
+        rows: list[tuple[int, list[str]]] = []
+        if self._layout is None:  # only names may reach over several lines, as spreadsheets write them
+            head = csv.reader(lines, delimiter=self._delimiter)
+            try:
+                rows.append((first, next(head)))
+            except csv.Error as error:
+                raise DataError(
+                    f"{self._where}, line {first}: this is no line of CSV ({error}): the first line names the columns"
+                ) from None
+            first, lines = first + head.line_num, lines[head.line_num :]
+        try:
+            whole = list(csv.reader(lines, delimiter=self._delimiter))
+        except csv.Error:
+            whole = []
+        if len(whole) == len(lines):
+            return rows + list(enumerate(whole, first))
+        # Something is wrong in some line, perhaps a quote that nothing ends: only now is each worth a reader of its own.
+        for number, line in enumerate(lines, first):
+            try:
+                rows += [(number, row) for row in csv.reader([line], delimiter=self._delimiter)]
+            except csv.Error:
+                self._skip("lines that are no CSV", number)
+        return rows
 
     def _begin(self, rows: list[tuple[int, list[str]]]) -> list[tuple[int, list[str]]]:
         """Read the header, or do without; gives the rows behind it."""

@@ -71,7 +71,8 @@ def sentence(event: Event) -> str:
         return _clock(event)
     assert isinstance(event, Drift)
     moved = ", and the centre was moved" if event.adapted else ""
-    return f"healthy scores have drifted to {event.ratio:.2g} times what they were: more false alarms than promised; calibrate again{moved}"
+    means = "more false alarms than promised" if event.ratio >= 1.0 else "faults may be missed"
+    return f"healthy scores have drifted to {event.ratio:.2g} times what they were: {means}; calibrate again{moved}"
 
 
 def _clock(event: ClockEvent) -> str:

@@ -269,8 +269,8 @@ class Watch(Settings):
     settle: Annotated[float, Strict(), Field(ge=0.0, lt=1.0)] = 0.5
     """An alarm ends also below this share of its mean score: the machine has settled to something else. After any end another is
     raised only when the score comes as much above what it had calmed down to. 0 turns both off."""
-    cool_down: NonNegative = 60.0
-    """Seconds after an alarm's end without a new one."""
+    cool_down: NonNegative = 600.0
+    """Seconds after an alarm's end in which the next one is still the same, so that nobody is told twice; its end is told only after them."""
     fleet_share: Annotated[float, Strict(), Field(gt=0.0, lt=1.0)] = 0.05
     """Share of later healthy scores of other machines that may exceed the threshold of one with too little data of its own."""
     adapt: bool = False

@@ -49,7 +49,8 @@ def compare_series(
         stages: told what is being done.
 
     Returns:
-        Metrics by row: `raw`, `untrained`, `model`, `bundle`; nothing where no healthy data was held out.
+        Metrics by row: `raw`, `untrained`, `model`, `bundle`, all by the same faults and frames; nothing where no healthy data was
+        held out.
     """
     from nearfar.bundle import Metric
     from nearfar.edge.monitor.choose import try_candidates
@@ -68,6 +69,8 @@ def compare_series(
         rows["untrained"] = (embedding, _in_float(trained, trained=False))
     rows["model"] = (embedding, _in_float(trained, trained=True))
     rows["bundle"] = (shipped, detector.embed)
+    # An encoder is no candidate of the same fitters, so each row is measured alone: what it needs in front must be that of all.
+    history = max(candidate.smooth for candidate, _ in rows.values())
     tick = stages("measuring", len(rows))
     found: dict[str, dict[str, Metric]] = {}
     for name, (candidate, embed) in rows.items():
@@ -76,7 +79,7 @@ def compare_series(
         machines = [(part.fitted, part.check) for part in parts]
         try:
             (trial,) = try_candidates(
-                fitters, [candidate], machines, faults=recipe.of_series.method.faults, stages=silent
+                fitters, [candidate], machines, faults=recipe.of_series.method.faults, history=history, stages=silent
             )
         except DataError:
             return {}  # nothing was held out that faults could be injected into

@@ -93,3 +93,17 @@ def _check_channels(recordings: Sequence[Recording], channels: Sequence[str]) ->
                 f"{recording.location or recording.machine}: no column is a channel of the bundle. "
                 f"Columns: {', '.join(names)}. Channels: {', '.join(channels)}"
             )
+
+
+def missing_channels(recordings: Sequence[Recording], channels: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Channels that a monitor expects and a machine does not have in any of its recordings, by machine; empty where all are there.
+
+    Args:
+        recordings: of any machines.
+        channels: what the monitor knows, in its order.
+    """
+    present: dict[str, set[str]] = {}
+    for recording in recordings:
+        present.setdefault(recording.machine, set()).update(channel.name for channel in recording.channels)
+    lacking = {machine: tuple(name for name in channels if name not in names) for machine, names in present.items()}
+    return {machine: names for machine, names in lacking.items() if names}

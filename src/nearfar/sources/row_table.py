@@ -16,6 +16,7 @@ from nearfar.sources.walk import shown, walk_files
 ROW_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 
 _SEPARATORS = (";", "\t", "|")
+_LONGEST_HEADER = 1 << 16  # characters that are looked at for a separator
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,9 @@ class RowTable:
                     location=location,
                 )
         if not report.read:
+            for file, kind, _ in self._files(ReadReport()):
+                if kind == "csv":
+                    _check_first_line(file)
             first = f" The first that was passed over: {report.examples[0]}" if report.examples else ""
             raise DataError(f"{self.path}: there is no row in it that can be used.{first}")
 
@@ -143,3 +147,11 @@ def _check_separator(path: Path, cells: Mapping[str, Any]) -> None:
     separator = next((mark for mark in _SEPARATORS if mark in only), None)
     if separator is not None:
         raise DataError(f"{path}:1: the header looks separated by {separator!r}; nearfar reads commas")
+
+
+def _check_first_line(path: Path) -> None:
+    """Refuse a header without a comma: decimal commas below it make every row look broken, which is not what is wrong."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        line = file.readline(_LONGEST_HEADER).strip()
+    if "," not in line:
+        _check_separator(path, {line: None})

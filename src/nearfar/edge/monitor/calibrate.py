@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from nearfar.bundle import Bundle, BundleWriter, render_card
 from nearfar.bundle.manifest import DetectorRecord
@@ -14,7 +16,7 @@ from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.fit import Candidate, Fitter
 from nearfar.edge.monitor.make import MachineParts, make_detector
 from nearfar.edge.monitor.stretch import Stretch, in_stretches, in_time
-from nearfar.errors import DataError
+from nearfar.errors import BundleError, DataError
 from nearfar.frontend.fit_series import refit_series
 from nearfar.frontend.join import frame_labels, join
 from nearfar.frontend.settings import SeriesSettings
@@ -22,6 +24,7 @@ from nearfar.progress import Stages, silent
 from nearfar.recipe.series import Faults, Watch
 from nearfar.sources.recording import Recording, RecordingSource
 
+_Settings = TypeVar("_Settings", bound=BaseModel)
 _SHARES = (0.5, 0.3, 0.2)
 _LEAST_REFERENCES = 10  # that `Watch` takes
 _FITTED = (
@@ -57,7 +60,8 @@ def calibrate(
         source: healthy data of the machine; what is labelled as a fault is left out.
         target: directory of the new bundle.
         watch: when to alarm; by default as the bundle has it.
-        choose: choose anew how to score, among the ways that `watch` allows; else that stays as the bundle has it.
+        choose: choose anew how to score, among the ways that `watch` allows, by faults as the recipe of the bundle has them; else
+            that stays as the bundle has it.
         stages: told what is being done.
 
     Returns:
@@ -86,7 +90,7 @@ def calibrate(
     fitter = Fitter(settings, watch or watch_of(bundle), old.embed)
     candidate = None if choose else Candidate(old.record.features, old.record.by, old.record.smooth)
     made = make_detector(
-        fitter, [parts], faults=Faults(), candidate=candidate, ratio=old.record.fleet_ratio, stages=stages
+        fitter, [parts], faults=faults_of(bundle), candidate=candidate, ratio=old.record.fleet_ratio, stages=stages
     )
     chosen = made.record if choose else old.record
     record = made.record.model_copy(update={"trials": chosen.trials, "remark": chosen.remark})
@@ -97,14 +101,44 @@ def watch_of(bundle: Bundle) -> Watch:
     """When a monitor alarms, as its recipe and what was fitted by it say.
 
     Raises:
-        BundleError: the bundle is no monitor.
+        BundleError: the bundle is no monitor, or its recipe is of another nearfar.
     """
     detector = Detector.open(bundle)
     record = detector.record
-    asked = bundle.manifest.provenance.recipe.get("watch")
+    asked = _block(bundle, "watch")
     # The recipe knows how to choose a scorer, the record what became of values that were left to be found.
     fitted = {name: getattr(record, name) for name in _FITTED}
-    return Watch.model_validate({**(asked if isinstance(asked, dict) else {}), **fitted, **_counts(detector)})
+    if asked.get("needed") is None and (record.needed, record.out_of) == Watch().votes(record.features):
+        del fitted["needed"], fitted["out_of"]  # they go with what is scored, which may be chosen anew
+    return _understood(bundle, Watch, {**asked, **fitted, **_counts(detector)}, "watch")
+
+
+def faults_of(bundle: Bundle) -> Faults:
+    """The faults that the bundle's recipe has; the usual ones where it has none, as with other methods.
+
+    Raises:
+        BundleError: its recipe is of another nearfar.
+    """
+    faults = _block(bundle, "method").get("faults")
+    return Faults() if faults is None else _understood(bundle, Faults, faults, "method.faults")
+
+
+def _block(bundle: Bundle, name: str) -> dict[str, Any]:
+    """A block of the bundle's recipe; empty where it has none."""
+    block = bundle.manifest.provenance.recipe.get(name)
+    return block if isinstance(block, dict) else {}
+
+
+def _understood(bundle: Bundle, kind: type[_Settings], content: object, name: str) -> _Settings:
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([name, *map(str, first["loc"])])
+        raise BundleError(
+            f"{bundle.path}: the recipe in its manifest says {key} in a way that this nearfar does not know ({first['msg']}): calibrate it "
+            "with the nearfar that made it, or train and export it again"
+        ) from error
 
 
 def _counts(detector: Detector) -> dict[str, int]:

@@ -31,6 +31,7 @@ def try_candidates(
     *,
     faults: Faults,
     draws: int = 4,
+    history: int = 1,
     stages: Stages = silent,
 ) -> tuple[ScorerTrial, ...]:
     """Measure candidates: each machine has a detector of its own, fitted to its first data, and faults in its later data.
@@ -42,6 +43,7 @@ def try_candidates(
             there are any such.
         faults: what is injected; drawn anew `draws` times, the same for all candidates.
         draws: how often.
+        history: frames that a score needs, at least: as many as any candidate of another call needs that these are compared with.
         stages: told how far it is.
 
     Returns:
@@ -52,7 +54,7 @@ def try_candidates(
         DataError: no machine has later data that faults could be injected into.
     """
     # All are judged by the same frames, those that every one of them can score, and that windows of any length can.
-    first = max(fitters[0].settings.window, *(candidate.smooth for candidate in candidates)) - 1
+    first = max(history, fitters[0].settings.window, *(candidate.smooth for candidate in candidates)) - 1
     shortest, longest = max(_SHORTEST, 2 * first), max(2 * first, 2 * _LENGTHS[1])
     streams = [(number, stretch) for number, (_, later) in enumerate(machines) for stretch in later]
     whole = [(number, stretch) for number, stretch in streams if len(stretch.frames) >= longest]

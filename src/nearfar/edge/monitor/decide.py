@@ -67,7 +67,7 @@ def _highest(known: Scores, width: int) -> Scores:
 class Rule:
     """When an alarm begins and ends.
 
-    It begins at a known score, after the cool-down, where the statistic is above the threshold. It ends where the highest of the
+    It begins at a known score where the statistic is above the threshold, or above more than that soon after another. It ends where the highest of the
     last `looked_at` scores is low: below `release` times the threshold, or below `settle` times the mean of the known scores of the
     alarm, from the one that raised it to the newest. A score that is unknown may have been a high one and counts as such.
 
@@ -76,9 +76,10 @@ class Rule:
         needed: so many of them ...
         out_of: ... among the last so many raise an alarm: the statistic is the `needed`-th largest of them.
         release: scores below this share of the threshold end an alarm: the machine is healthy again.
-        cool_down: seconds after an end in which no other alarm is raised.
-        settle: scores below this share of the alarm's mean end it too: the machine has settled to something else. After any end, by
-            whatever, another needs a statistic above the lowest since of those highest scores, divided by this. 0 turns both off.
+        settle: scores below this share of the alarm's mean end it too: the machine has settled to something else. After any end
+            another needs a statistic above the lowest since of those highest scores, divided by this: for the cool-down, and after it
+            until that lowest is below the release. 0 turns both off.
+        cool_down: seconds.
         calm: an alarm ends only where so many scores in a row are low; `out_of` of them where that is more.
     """
 
@@ -174,10 +175,9 @@ class Decider:
                 found = self._end(scores[past:][part], up[part], high[part])
             else:
                 lowest = np.minimum(np.minimum.accumulate(high[part]), np.float32(self._settled))
-                needs[part] = self._alarming(lowest)
+                needs[part] = self._alarming(times[past:][part], lowest)
                 # A cool-down that is over, or a rule that changed, waits for a score too.
-                possible = (times[past:][part] >= self._ready) & ~unknown[past:][part]
-                found = _first((up[part] > needs[part]) & possible)
+                found = _first((up[part] > needs[part]) & ~unknown[past:][part])
                 if found is None:
                     self._settled = float(lowest[-1])
             last = part.stop - 1 if found is None else row + found
@@ -235,10 +235,14 @@ class Decider:
         self._peak = max(self._peak, float(up[: last + 1].max()))
         return first
 
-    def _alarming(self, lowest: Scores) -> Times:
+    def _alarming(self, times: Times, lowest: Scores) -> Times:
         """What the statistic must exceed while there is no alarm, after such `lowest` scores since the last one."""
-        threshold = np.full(len(lowest), np.float32(self.rule.threshold), np.float64)
-        return np.maximum(threshold, lowest.astype(np.float64) / self.rule.settle) if self.rule.settle else threshold
+        rule = self.rule
+        threshold = np.full(len(lowest), np.float32(rule.threshold), np.float64)
+        if not rule.settle:
+            return threshold
+        wary = (times < self._ready) | (lowest >= rule.release * rule.threshold)
+        return np.where(wary, np.maximum(threshold, lowest.astype(np.float64) / rule.settle), threshold)
 
     def _change(
         self, row: int, times: Times, scores: Scores, up: np.float32, high: np.float32, needs: np.float64

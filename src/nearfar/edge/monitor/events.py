@@ -46,10 +46,10 @@ class Cleared:
     """An alarm is over.
 
     Attributes:
-        time: when.
+        time: when. It is told once it is sure, `cool_down` seconds later: an alarm that comes again within them is the same one.
         since: when it had been raised.
         peak: the highest that its score was, in the same sense.
-        settled: whether the score was still above the threshold, though far below its highest: the machine is on its way back, or has
+        settled: whether the score was still above the threshold, though far below its mean in the alarm: the machine is on its way back, or has
             settled to something else.
     """
 

@@ -38,7 +38,7 @@ class Trace(NamedTuple):
         scores: float32 (k,), distances from normal; NaN where nothing is known.
         statistic: float32 (k,), what is compared with the threshold; minus infinity where too little is known.
         alarmed: bool (k,), whether there is an alarm.
-        level: float32 (k,), the score over what is alarming at the time: more than the threshold after an alarm that ended far above it.
+        level: float32 (k,), the score over what is alarming at the time, which may be more than the threshold after an alarm (`settle`).
         events: all that happened, in its order.
     """
 

@@ -16,6 +16,7 @@ from nearfar.edge.monitor.drift import DriftWatch
 from nearfar.edge.monitor.events import Alarm, Cleared, Event
 from nearfar.edge.monitor.ring import Ring
 from nearfar.edge.monitor.sensors import Hiding, SensorWatch
+from nearfar.edge.monitor.telling import Teller
 
 Times = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
@@ -69,6 +70,7 @@ class FrameWatch:
                 record.calm,
             )
         )
+        self.teller = Teller(record.cool_down)
         self.drift = DriftWatch(detector.block_maxima, record, settings.period)
         self.adaptation = _adaptation(detector) if record.adapt else None
         self._ring = Ring(detector.history - 1, settings.features)
@@ -102,6 +104,7 @@ class FrameWatch:
             "ring": {"times": self._ring.times, "frames": self._ring.frames},
             "sensors": self.sensors.state(),
             "decider": self.decider.state(),
+            "teller": self.teller.state(),
             "drift": self.drift.state(),
             "adaptation": self.adaptation.state() if self.adaptation else None,
         }
@@ -117,6 +120,7 @@ class FrameWatch:
         self._ring.fill(state["ring"]["times"], state["ring"]["frames"])
         self.sensors.restore(state["sensors"])
         self.decider.restore(state["decider"], keep_threshold=keep_threshold)
+        self.teller.restore(state["teller"])
         self.drift.restore(state["drift"])
         if self.adaptation:
             self.adaptation.restore(state["adaptation"])
@@ -126,7 +130,7 @@ class FrameWatch:
         if seconds > 0:  # nobody knows what was between: what was before says nothing about what is now
             self._ring.frames[:] = np.nan
             return
-        for part in (self._ring, self.decider, self.drift):
+        for part in (self._ring, self.decider, self.teller, self.drift):
             part.shift(seconds)
 
     def _stretch(self, times: Times, values: Floats) -> Watched:
@@ -157,7 +161,8 @@ class FrameWatch:
         statistic, alarmed, level, changes = self.decider.push(ends, scores)
         before = len(frames) - count
         events: list[Placed] = [
-            (change.row, self._event(change, frames[: before + change.row + 1])) for change in changes
+            (change.row, self._event(change, frames[: before + change.row + 1]))
+            for change in self.teller.push(ends, changes)
         ]
         events += self._blocks(ends, values, statistic, alarmed)
         return Watched(values, scores, statistic, alarmed, level, sorted(events, key=_row))
