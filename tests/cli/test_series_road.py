@@ -24,7 +24,7 @@ frontend: {kind: series, window: 16}
 encoder: {kind: dilated_cnn, width: 4, layers: 1, dim: 8, skip: false}  # too narrow for eight channels
 method: {kind: fault_contrast, faults: {kinds: [shift]}}
 train: {max_steps: 6, epochs: 1, batch_size: 32, threads: 1, accelerator: cpu}
-watch: {block: 60.0, false_alarms_per_day: 72.0, smooth: [10, 20], least_windows: 0}
+watch: {block: 60.0, false_alarms_per_day: 72.0, smooth: [10, 20], least_windows: 0, cool_down: 10.0}
 """
 
 

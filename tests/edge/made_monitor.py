@@ -64,7 +64,7 @@ def made_record(**changes: Any) -> DetectorRecord:
         "needed": 3,
         "out_of": 5,
         "release": 0.9,
-        "cool_down": 30.0,
+        "cool_down": 10.0,
     }
     return DetectorRecord(**values | changes)
 

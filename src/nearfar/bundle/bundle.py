@@ -59,6 +59,7 @@ class Bundle:
         if not directory.is_dir():
             what = "is a file, not a bundle directory" if directory.exists() else "there is no such bundle"
             raise BundleError(f"{directory}: {what}: give the directory that the export wrote (it holds {MANIFEST})")
+        _check_is_no_run(directory)
         sums_content = _read(directory, SUMS, _MAX_SUMS)
         sums = _parse_sums(sums_content, directory / SUMS)
         if MANIFEST not in sums:
@@ -93,6 +94,17 @@ class Bundle:
         content = _read(self.path, name)
         _compare(self.path / name, content, self.sums[name])
         return content
+
+
+def _check_is_no_run(directory: Path) -> None:
+    """Refuse the directory of a training run, which holds its bundle in a directory of its own."""
+    if not (directory / "recipe.yaml").is_file() or (directory / MANIFEST).exists():
+        return
+    inner = directory / "bundle"
+    if (inner / MANIFEST).is_file():
+        raise BundleError(f"{directory}: is a run, and its bundle is a directory in it: give {inner}")
+    if (directory / "fit.json").is_file():
+        raise BundleError(f"{directory}: is a run without a bundle: make one with nearfar export {directory}")
 
 
 def check_name(name: str, where: str | Path) -> None:

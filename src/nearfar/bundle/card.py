@@ -100,9 +100,10 @@ def _what(manifest: Manifest) -> str:
 
 
 def _titled(manifest: Manifest, what: str) -> str:
+    runs_on = "onnxruntime" if manifest.towers or manifest.scorer else "numpy alone"
     return (
         f"# {_plain(manifest.name)}\n\n{what} Made with nearfar on {manifest.created.date().isoformat()}; it runs on "
-        "onnxruntime, without network and without torch."
+        f"{runs_on}, without network and without torch."
     )
 
 
@@ -219,6 +220,8 @@ def _data(manifest: Manifest) -> str:
     rows += [f"- augmentation: `{_compact(rule)}`" for rule in provenance.augmentations]
     facts = {"sampler": provenance.sampler, "negatives": provenance.negatives, "mining": provenance.mining}
     rows += [f"- {key}: {value}" for key, value in facts.items() if value]
+    if isinstance(manifest.frontend, SeriesSettings):
+        rows.append("- split: in time, what is held out comes last (`data.split.by` of the recipe is for other data)")
     if provenance.parent:
         rows.append(f"- made from the bundle `{provenance.parent}`")
     vocabulary = {

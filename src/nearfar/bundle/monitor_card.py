@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import islice
 
-from nearfar.bundle.manifest import DetectorRecord, Manifest
+from nearfar.bundle.manifest import DetectorRecord, Manifest, Metric
 from nearfar.frontend.settings import SeriesSettings
 
 _BY = {
@@ -80,8 +80,10 @@ def promise(manifest: Manifest) -> list[str]:
     if record is None:
         return []
     blocks = f" ({record.blocks:,} blocks of {record.block:g} seconds)" if promises(record) else ""
+    broken = broken_promise(record)
     lines = [
         "## Alarms",
+        *([f"**Not kept when it was tried: {broken}.**"] if broken else []),
         f"{promised(record)} The threshold, {record.threshold:.4g}, comes from {_TAILS[record.tail]}{blocks}. {_realised(record)} An alarm "
         f"needs {record.needed} of {record.out_of} scores above it. Where the machine, its load or its surroundings change, "
         f"{'no such promise holds' if promises(record) else 'expect more'}: the monitor says when it sees drift.",
@@ -113,6 +115,18 @@ def promised(record: DetectorRecord) -> str:
     if promises(record):
         return f"At most {asked} on average is promised."
     return f"No number of false alarms a day is promised; {asked} was asked for."
+
+
+def broken_promise(record: DetectorRecord) -> str | None:
+    """What to say where later healthy data surely raised more alarms than were asked for, by the exact interval; None where not."""
+    found = record.realised_per_day
+    if found is None or (found.low or 0) <= record.false_alarms_per_day:
+        return None
+    asked = "promised" if promises(record) else "asked for"
+    return (
+        f"{asked} at most {record.false_alarms_per_day:g} false alarm{'' if record.false_alarms_per_day == 1 else 's'} a day, but there "
+        f"were {_interval(found)} a day on later healthy data: record more healthy days, with all that the machine does, or allow more"
+    )
 
 
 def channels(frontend: SeriesSettings) -> str:
@@ -162,6 +176,8 @@ def detector_rows(record: DetectorRecord, frontend: SeriesSettings) -> list[tupl
     ]
     if record.realised_per_day is not None:
         rows.append(("realised", _realised(record)))
+    if broken := broken_promise(record):
+        rows.append(("not kept", broken))
     return rows
 
 
@@ -198,7 +214,9 @@ def _realised(record: DetectorRecord) -> str:
     found = record.realised_per_day
     if found is None:
         return "No healthy data was left to count them on."
-    return (
-        f"On healthy data that came after all this was fitted there were {_rate(found.value)} a day "
-        f"[{_rate(found.low or 0)}, {_rate(found.high or 0)}]."
-    )
+    return f"On healthy data that came after all this was fitted there were {_interval(found)} a day."
+
+
+def _interval(found: Metric) -> str:
+    low, high = (0.0 if end is None else end for end in (found.low, found.high))
+    return f"{_rate(found.value)} [{_rate(low)}, {_rate(high)}]"

@@ -51,7 +51,7 @@ vectors = encoder.embed([{{{one}{rest}}}])  # (1, {manifest.dim})
 ```
 
 ```sh
-nearfar similar BUNDLE table.csv --row 1
+nearfar similar BUNDLE table.csv --row 2  # the row on line 2, the first below the header
 nearfar dedupe BUNDLE table.csv
 ```
 

@@ -42,7 +42,14 @@ def calibrate(
     """Fit what is normal, and the threshold, anew to healthy data of one machine. Nothing is trained; it takes seconds."""
     from nearfar.bundle import Bundle
     from nearfar.bundle.monitor_card import detector_rows
-    from nearfar.cli.console import out, pairs_table, progress_lines, show_recognised, show_skipped
+    from nearfar.cli.console import (
+        out,
+        pairs_table,
+        progress_lines,
+        show_broken_promise,
+        show_recognised,
+        show_skipped,
+    )
     from nearfar.edge.monitor.calibrate import calibrate as fit
     from nearfar.edge.monitor.calibrate import watch_of
     from nearfar.frontend.settings import SeriesSettings
@@ -63,3 +70,4 @@ def calibrate(
     assert record is not None
     assert isinstance(settings, SeriesSettings)
     out.print(pairs_table([("bundle", str(made.path)), *detector_rows(record, settings)]))
+    show_broken_promise(record)

@@ -16,6 +16,7 @@ from nearfar.progress import Tick
 
 if TYPE_CHECKING:
     from nearfar.bundle import Metric
+    from nearfar.bundle.manifest import DetectorRecord
 
 out = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
@@ -119,6 +120,14 @@ def _warnings_as_lines() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+def show_broken_promise(record: DetectorRecord | None) -> None:
+    """Warn where later healthy data raised more alarms than a monitor was to raise."""
+    from nearfar.bundle.monitor_card import broken_promise
+
+    if record is not None and (broken := broken_promise(record)):
+        notes.print(f"warning: {broken}", style="bold red", markup=False, soft_wrap=True)
 
 
 def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:

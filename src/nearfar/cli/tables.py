@@ -66,11 +66,12 @@ def similar(
     """Find the rows of a table that are most like one of them."""
     from nearfar.cli.console import progress_lines, show_skipped
     from nearfar.edge.collections.gather import Columns, gather
-    from nearfar.edge.collections.row_cells import row_text
+    from nearfar.edge.collections.row_cells import check_cells, row_text
     from nearfar.edge.collections.similar_rows import row_called, similar_to_cells, similar_to_row
     from nearfar.edge.encoder import Encoder
     from nearfar.errors import BundleError, DataError
     from nearfar.frontend.settings import TableSettings
+    from nearfar.sources.row_table import RowTable
 
     if (row is None) == (like is None):
         raise DataError("say what to look for the like of: --row with the id of a row, or --like with its cells")
@@ -81,13 +82,16 @@ def similar(
             f"{bundle}: this bundle is of kind {encoder.bundle.manifest.kind}, and has no rows to compare"
         )
     cells = _cells(like) if like is not None else {}
+    check_cells(cells, settings)
+    if row is not None:  # before all rows are embedded
+        row_called((one.id for one in RowTable(Path(table), label=label, id=id_).rows()), row)
     with (
         progress_lines() as stages,
         gather(bundle, table, Columns(id=id_, label=label), threads=threads, stages=stages) as gathered,
     ):
         collection = gathered.collection
         if row is not None:
-            place = row_called(collection, row)
+            place = row_called((entry.id for entry in collection), row)
             asked, name = collection.entry(place).text, collection.entry(place).id
             found = similar_to_row(collection, place, top)
         else:

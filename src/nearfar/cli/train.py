@@ -58,20 +58,30 @@ def export(
     quantise: Annotated[
         str | None, typer.Option("--quantise", help="int8 or none; by default as the recipe says.")
     ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a key of the blocks watch, export and evaluate, which need no training: watch.false_alarms_per_day=2.",
+        ),
+    ] = None,
 ) -> None:
     """Make the bundle of a finished run: int8 graphs, learned fusion, figures, card."""
     from nearfar.cli.console import progress_lines
     from nearfar.road import Run
 
     with progress_lines() as stages:
-        bundle = Run.open(run).export(output, dim=dim, quantise=quantise, stages=stages)
+        bundle = Run.open(run).export(
+            output, dim=dim, quantise=quantise, overrides=overrides or (), stages=stages
+        )
     show_bundle(bundle, run)
 
 
 def show_bundle(bundle: Bundle, run: Path) -> None:
     """Print the figures of a bundle, what made it small, and where it is."""
     from nearfar.cli.compression_table import show_steps
-    from nearfar.cli.console import figures_table, out
+    from nearfar.cli.console import figures_table, out, show_broken_promise
     from nearfar.road.teacher import teacher_folder
 
     if bundle.manifest.compression:
@@ -96,6 +106,7 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
         lines.append(f"\nnext:   nearfar similar {bundle.path} TABLE --row 2, or nearfar dedupe {bundle.path} TABLE")
     elif bundle.manifest.frontend.kind == "image" and not bundle.manifest.classes:
         lines.append(f"\nnext:   nearfar finetune {run} LABELLED-FOLDER --per-class 10")
+    show_broken_promise(bundle.manifest.detector)
     for line in lines:  # with paths in them, which are to be copied as they are
         out.print(line, markup=False, soft_wrap=True)
 

@@ -101,7 +101,8 @@ def fit_series(recordings: Sequence[Samples], options: SeriesOptions) -> SeriesS
         The settings, with the channels in the order in which they were first met.
 
     Raises:
-        DataError: there is no recording, a channel has no value at all or comes in two units, or a rate cannot be told.
+        DataError: there is no recording, a channel has no value at all or comes in two units, a rate cannot be told, or no channel ever
+            changes.
     """
     found = _channels(recordings)
     for channel in found.values():
@@ -129,7 +130,7 @@ def refit_series(recordings: Sequence[Samples], settings: SeriesSettings) -> Ser
         The settings with the centres, scales and healthy ranges of that machine.
 
     Raises:
-        DataError: a channel is missing, has no value or comes in another unit.
+        DataError: a channel is missing, has no value or comes in another unit, or no channel ever changes.
     """
     found = _channels(recordings)
     absent = [channel.name for channel in settings.channels if channel.name not in found]
@@ -166,6 +167,7 @@ def rescale(settings: SeriesSettings, frames: npt.NDArray[np.float32]) -> Series
 
 def _described(bare: SeriesSettings, found: dict[str, _Found], recordings: Sequence[Samples]) -> SeriesSettings:
     """The settings with what is normal of each channel."""
+    _check_changes([found[channel.name] for channel in bare.channels])
     centre, scale = _normal(_healthy_frames(recordings, bare), bare)
     channels, at = [], 0
     for settings in bare.channels:
@@ -180,6 +182,16 @@ def _described(bare: SeriesSettings, found: dict[str, _Found], recordings: Seque
         channels.append(settings.model_copy(update=normal))
         at = end
     return bare.model_copy(update={"channels": tuple(channels)})
+
+
+def _check_changes(channels: Sequence[_Found]) -> None:
+    """Refuse data in which nothing happens: any value but these would be a fault."""
+    if all(channel.lowest == channel.highest for channel in channels):
+        some = ", ".join(f'"{channel.name}" is always {channel.lowest:g}' for channel in channels[:5])
+        raise DataError(
+            f"no channel of the healthy data ever changes ({some}{', ...' if len(channels) > 5 else ''}), so it says nothing of what is "
+            "normal: did the machine run, and were the sensors read? Give data of its usual work"
+        )
 
 
 @dataclass

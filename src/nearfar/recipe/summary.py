@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from nearfar.recipe.compress import Step
@@ -73,13 +74,15 @@ def _of_images(recipe: Recipe) -> list[tuple[str, str]]:
 
 def _of_series(recipe: Recipe) -> list[tuple[str, str]]:
     _, frontend, views, encoder, method, watch = recipe.of_series
+    # A permutation of one piece, like anything by 0, changes nothing.
+    changes = {key for key, value in views if value != 0 and not (key == "permutation" and value == 1)}
     period = f"{frontend.period:g} s" if frontend.period else "as far apart as the data has them"
     scorers = ", ".join(f"{scorer.by} of {scorer.features}" for scorer in watch.scorers)
     promise = f"{watch.false_alarms_per_day:g} false alarms a day"
     votes = " or ".join(dict.fromkeys("{} of {}".format(*watch.votes(scorer.features)) for scorer in watch.scorers))
     return [
         ("frames", f"{period}; windows of {frontend.window}"),
-        ("views", _keys(views)),
+        ("views", _keys(views, only=changes) or "none"),
         ("encoder", _kind(encoder)),
         ("method", _kind(method)),
         ("alarms", f"{promise}, by {votes} scores; the best of {scorers}"),
@@ -113,11 +116,11 @@ def _kind(block: Settings) -> str:
     return f"{kind} ({keys})" if keys else kind
 
 
-def _keys(block: Settings) -> str:
-    """The keys of a block that are set, in brackets those of the blocks in it."""
+def _keys(block: Settings, *, only: Collection[str] | None = None) -> str:
+    """The keys of a block that are set, or `only` some of these; in brackets those of the blocks in it."""
     parts = []
     for key, value in block:
-        if key == "kind" or value is None:
+        if key == "kind" or value is None or (only is not None and key not in only):
             continue
         shown = f"({_keys(value)})" if isinstance(value, Settings) else _plain(value)
         parts.append(f"{key.replace('_', ' ')} {shown}")

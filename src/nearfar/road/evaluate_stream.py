@@ -91,13 +91,13 @@ def measure_traces(traces: Sequence[Trace]) -> StreamReport:
             "not one frame is labelled as a fault: check --label, and whether the labels lie at the times of the data"
         )
     period = traces[0].settings.period
-    streams = tuple(
-        _figures(trace.machine, some, trace.scores, trace.alarmed, period)
-        for trace, some in zip(traces, labels, strict=True)
-    )
-    pooled = _pooled("all", labels, [trace.scores for trace in traces], [trace.alarmed for trace in traces], period)
-    on = [np.ones(len(some), np.bool_) for some in labels]
-    always = _pooled("always on", labels, [some.astype(np.float32) for some in on], on, period)
+    streams = tuple(_pooled(trace.machine, [some], [trace], period) for trace, some in zip(traces, labels, strict=True))
+    pooled = _pooled("all", labels, traces, period)
+    on = np.ones(sum(map(len, labels)), np.bool_)
+    always = _figures("always on", np.concatenate(labels), on.astype(np.float32), on, period)
+    apart = np.concatenate([np.append(some, False) for some in labels])
+    raised = np.concatenate([np.append(np.ones(len(some), np.bool_), False) for some in labels])
+    always = replace(always, scores=replace(always.scores, events=event_scores(apart, raised, period=period)))
     return StreamReport(streams, pooled, always)
 
 
@@ -106,13 +106,15 @@ def _figures(name: str, labels: Flags, scores: Floats, alarms: Flags, period: fl
     return StreamFigures(name, measured, len(labels), float(labels.mean()), len(labels) * period / 3600)
 
 
-def _pooled(
-    name: str, labels: Sequence[Flags], scores: Sequence[Floats], alarms: Sequence[Flags], period: float
-) -> StreamFigures:
-    """All frames together; an event that ends one stream and one that begins the next stay two."""
-    together = _figures(name, np.concatenate(labels), np.concatenate(scores), np.concatenate(alarms), period)
+def _pooled(name: str, labels: Sequence[Flags], traces: Sequence[Trace], period: float) -> StreamFigures:
+    """All frames together; an event that ends one stream and one that begins the next stay two.
+
+    Frames count by whether scores were alarming, events and false alarms by what was told.
+    """
+    scores, alarmed = (np.concatenate([getattr(trace, part) for trace in traces]) for part in ("scores", "alarmed"))
+    together = _figures(name, np.concatenate(labels), scores, alarmed, period)
     apart = np.concatenate([np.append(some, False) for some in labels])
-    raised = np.concatenate([np.append(some, False) for some in alarms])
+    raised = np.concatenate([np.append(trace.told, False) for trace in traces])
     events = event_scores(apart, raised, period=period)
     healthy = not np.concatenate(labels).all()
     false = false_alarms_per_day(apart, raised, period=period) if healthy else None

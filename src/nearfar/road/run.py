@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from nearfar.learn.series import SeriesEmbedder
     from nearfar.recipe.compress import Compress
 
+_AFTER_TRAINING = ("watch", "export", "evaluate")
+"""Blocks of a recipe that training does not read."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -84,6 +87,7 @@ class Run:
         quantise: str | None = None,
         baselines: Sequence[str] | None = None,
         compress: Compress | None = None,
+        overrides: Sequence[str] = (),
         stages: Stages = silent,
     ) -> Bundle:
         """Make the bundle: small graphs, learned fusion, figures measured on what ships, card.
@@ -97,6 +101,7 @@ class Run:
             quantise: `int8` or `none`; by default as the recipe says.
             baselines: what to set beside the bundle, of `bm25`, `pixels`, `columns` and `untrained`; by default as the recipe says.
             compress: steps in place of those of the recipe.
+            overrides: `key.path=value`, changes to the recipe's blocks `watch`, `export` and `evaluate`; the bundle records them.
             stages: told what is being done.
 
         Returns:
@@ -105,10 +110,13 @@ class Run:
         Raises:
             BundleError: where it cannot be written; what was there stays.
             InterruptedRunError: after Ctrl-C while a step of compression trains on.
+            RecipeError: an override makes no sense, or is of a block that has had its effect in training.
             RunError: where the encoder has fewer than `dim` components, there is no such `quantise` or baseline, or a step of
                 compression does not fit the encoder.
         """
         trained = self._trained()
+        if overrides:
+            trained = replace(trained, recipe=_changed(self.directory / "recipe.yaml", overrides))
         if compress is not None:
             if dim is not None or quantise is not None:
                 raise RunError("dim and quantise are steps of compress (prefix and weights): give one or the other")
@@ -202,6 +210,18 @@ def training_wing() -> Any:
             raise MissingExtraError("train", "training") from error
         raise
     return nearfar.learn
+
+
+def _changed(recipe: Path, overrides: Sequence[str]) -> Recipe:
+    """The recipe of a run with other settings of what is done after training."""
+    for override in overrides:
+        block = override.partition("=")[0].strip().partition(".")[0]
+        if block not in _AFTER_TRAINING:
+            raise RecipeError(
+                f"--set {override}: {block} had its effect in training; an export takes changes of {', '.join(_AFTER_TRAINING)}. "
+                "For others train again"
+            )
+    return load_recipe(recipe, overrides)
 
 
 def _check_known(name: str, given: Sequence[str], known: Sequence[str]) -> None:

@@ -58,7 +58,10 @@ def open_stored(bundle: Bundle, path: Path, reading: Reading, *, only: str | Non
         DataError: the path cannot be read.
     """
     if bundle.manifest.frontend.kind != "series":
-        raise BundleError(f"{bundle.path}: this bundle (kind {bundle.manifest.kind}) watches no sensors")
+        raise BundleError(
+            f"{bundle.path}: this bundle (kind {bundle.manifest.kind}) watches no sensors: give one that was trained from a recipe with "
+            "frontend.kind series"
+        )
     machines = reading.machines
     if machines is not None and machines not in MACHINES:
         raise DataError(f"there is no way {machines!r} to tell machines apart: choose one of {', '.join(MACHINES)}")

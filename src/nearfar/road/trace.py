@@ -26,7 +26,7 @@ class Trace:
         times: float64 (k,), when each frame begins.
         frames: float32 (k, F) in physical units, NaN where missing.
         scores: float32 (k,), NaN where the monitor could say nothing.
-        alarmed: bool (k,), whether there was an alarm.
+        alarmed: bool (k,), whether scores were alarming.
         labels: bool (k,), where somebody marked a fault; None where nobody did.
         events: all that the monitor told, in order.
     """
@@ -52,6 +52,15 @@ class Trace:
         ends = [event.time for event in self.events if isinstance(event, Cleared)]
         last = self.end
         return tuple(next((end for end in ends if end >= alarm.time), last) for alarm in self.alarms)
+
+    @property
+    def told(self) -> Flags:
+        """Bool (k,), from an alarm that was told to its end: one that comes again soon is the same."""
+        flags = np.zeros(len(self.times), np.bool_)
+        ends = self.times + self.settings.period
+        for alarm, end in zip(self.alarms, self.alarm_ends, strict=True):
+            flags |= (ends >= alarm.time - 1e-6) & (ends <= end + 1e-6)
+        return flags
 
     @property
     def settled(self) -> list[tuple[float, float]]:

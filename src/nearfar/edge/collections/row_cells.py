@@ -9,7 +9,8 @@ from zlib import crc32
 
 import numpy as np
 
-from nearfar.frontend.cells import as_category, as_number, is_missing
+from nearfar.errors import DataError
+from nearfar.frontend.cells import as_category, as_days, as_number, is_missing
 from nearfar.frontend.settings import CategoryColumn, NumberColumn, TableSettings
 
 _NOTHING = "-"
@@ -18,6 +19,25 @@ _NOTHING = "-"
 def row_text(cells: Mapping[str, Any], settings: TableSettings) -> str:
     """A line `column: cell` for each column that the encoder looks at, in their order; `-` where the cell is missing."""
     return "\n".join(f"{_line(column.name)}: {_shown(cells.get(column.name), settings)}" for column in settings.columns)
+
+
+def check_cells(cells: Mapping[str, Any], settings: TableSettings) -> None:
+    """Refuse what the encoder would take for missing though somebody has written it: text in a column of numbers or dates.
+
+    Raises:
+        DataError: names the column.
+    """
+    missing = frozenset(settings.missing)
+    for column in settings.columns:
+        cell = cells.get(column.name)
+        if is_missing(cell, missing) or isinstance(column, CategoryColumn):
+            continue
+        is_number = isinstance(column, NumberColumn)
+        if (as_number(cell) if is_number else as_days(cell)) is None:
+            kind, such = ("numbers", "41 or 3.5") if is_number else ("dates", "2024-05-31")
+            raise DataError(
+                f'column "{column.name}" is of {kind}, and {cell!r} is none: write it like {such}, or leave it out'
+            )
 
 
 def cells_of(text: str, settings: TableSettings) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,22 +25,27 @@ class Similar(NamedTuple):
     cosine: float
 
 
-def row_called(collection: Collection, name: str) -> int:
-    """The place of a row by its id; `17` is also the 17th row, where no row has that id.
+def row_called(ids: Iterable[str], name: str) -> int:
+    """The place of a row by its id; `17` is also the row on line 17, where no row has that id.
+
+    Args:
+        ids: of the rows, in their order; at least one.
+        name: an id, or the number of a line.
 
     Raises:
         DataError: there is no such row.
     """
     ends = f"#{name}"
-    numbered = None
-    for place, entry in enumerate(collection):
-        if entry.id == name:
+    first, numbered, count = "", None, 0
+    for place, one in enumerate(ids):
+        if one == name:
             return place
-        if numbered is None and entry.id.endswith(ends):
+        if numbered is None and one.endswith(ends):
             numbered = place
+        first, count = first or one, place + 1
     if numbered is None:
         raise DataError(
-            f"there is no row {name!r} among {len(collection):,}: give an id such as {collection.entry(0).id!r}, or the number of a line"
+            f"there is no row {name!r} among {count:,}: give an id such as {first!r}, or the number of a line"
         )
     return numbered
 

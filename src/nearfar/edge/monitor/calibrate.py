@@ -58,7 +58,7 @@ def calibrate(
     Args:
         bundle: a monitor.
         source: healthy data of the machine; what is labelled as a fault is left out.
-        target: directory of the new bundle.
+        target: directory of the new bundle, another one.
         watch: when to alarm; by default as the bundle has it.
         choose: choose anew how to score, among the ways that `watch` allows, by faults as the recipe of the bundle has them; else
             that stays as the bundle has it.
@@ -69,10 +69,15 @@ def calibrate(
 
     Raises:
         DataError: too little data, a channel is missing, or the data is of several machines.
-        BundleError: the bundle is damaged or no monitor, or the target cannot be written.
+        BundleError: the bundle is damaged or no monitor, or the target is the bundle itself or cannot be written.
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     old = Detector.open(bundle)
+    if Path(target).resolve().is_relative_to(bundle.path.resolve()):
+        raise BundleError(
+            f"{target}: is the bundle that is to be calibrated, or lies in it, and that one stays as it is: give the new bundle a directory "
+            "of its own"
+        )
     tick = stages("reading")
     recordings = []
     for recording in source.recordings():

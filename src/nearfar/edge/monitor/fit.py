@@ -183,11 +183,17 @@ class Fitter:
 
 
 def later_ratios(detector: Detector, fitted: Sequence[Stretch], later: Sequence[Stretch]) -> Floats:
-    """Later healthy scores of a machine, each divided by the usual height of those that were fitted to: float32 (k,)."""
+    """Later healthy scores of a machine, each divided by the usual height of those that were fitted to: float32 (k,).
+
+    None (k = 0) where these are all 0, as of a machine that stood still: nothing is a multiple of that.
+    """
     first = np.concatenate([detector.score(part.frames) for part in fitted])
     after = np.concatenate([detector.score(part.frames) for part in later] or [np.zeros(0, np.float32)])
-    ratios: Floats = after[np.isfinite(after)] / np.nanquantile(first, USUAL)
-    return ratios
+    known = first[np.isfinite(first)]
+    usual = float(np.quantile(known, USUAL)) if len(known) else 0.0
+    if usual <= 0:
+        return np.zeros(0, np.float32)
+    return np.asarray(after[np.isfinite(after)] / usual, np.float32)
 
 
 def fleet_ratio(ratios: Sequence[Floats], share: float) -> float | None:

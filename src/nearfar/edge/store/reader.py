@@ -100,9 +100,7 @@ class StoreReader:
         """
         path = store_path(directory)
         if not path.is_file():
-            raise StoreError(
-                f"{directory}: there is no search index here (no {path.name}); build one with: nearfar index"
-            )
+            raise StoreError(f"{directory}: there is no search index here (no {path.name}); {_instead(directory)}")
 
     def close(self) -> None:
         """Let go of the file."""
