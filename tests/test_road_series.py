@@ -20,7 +20,7 @@ from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.fit import Candidate, Fitter
 from nearfar.edge.monitor.make import machine_fitter
 from nearfar.edge.monitor.monitor import Monitor
-from nearfar.errors import DataError, RunError
+from nearfar.errors import DataError, RecipeError, RunError
 from nearfar.learn.run import open_run
 from nearfar.learn.series import TrainedSeries
 from nearfar.progress import silent
@@ -147,19 +147,19 @@ def test_one_recipe_gives_one_bundle(
 def test_a_machine_of_the_kind_with_little_data_is_watched_by_what_the_fleet_says(
     fleet_bundle: Bundle, tmp_path: Path
 ) -> None:
-    """Two minutes are too little for blocks; levels are those of no machine of the fleet."""
-    write_csv([machine("new", 160, seed=30)], tmp_path / "new")
+    """Seven minutes are too little for blocks; levels are those of no machine of the fleet."""
+    write_csv([machine("new", 400, seed=30)], tmp_path / "new")
     made = calibrate(fleet_bundle, open_series(tmp_path / "new"), tmp_path / "bundle")
     assert made.manifest.detector.tail == "fleet"
     assert "No number of false alarms a day is promised" in (made.path / "card.md").read_text("utf-8")
-    later = machine("new", 400, seed=30)
+    later = machine("new", 700, seed=30)
     values = later.values.copy()
-    values[300:, 1] += 8
+    values[600:, 1] += 8
     monitor = Monitor.open(made)
-    alarmed = monitor.trace(values, times=later.times).alarmed
-    # The fleet's threshold lets one healthy score in twenty pass: no promise of none at all.
-    assert alarmed[:300].mean() < 0.3
-    assert alarmed[320:].all()
+    trace = monitor.trace(values, times=later.times)
+    assert trace.alarmed[620:].all()
+    assert np.nanmax(trace.scores[:600]) < trace.scores[620:].min() / 2
+    assert monitor.drain()[-1].kind == "alarm"
 
 
 def test_an_encoder_that_ships_is_in_int8_and_embeds_windows(encoded: Bundle) -> None:
@@ -203,11 +203,51 @@ def test_settings_of_other_kinds_are_refused(fleet_run: road.Run, tmp_path: Path
 
 def test_too_little_held_out_data_is_told(tmp_path: Path) -> None:
     source = write_machines(tmp_path / "data", 1)
-    run = nearfar.train(series_recipe(source, *SHORT, RAW), tmp_path / "run")
-    with pytest.raises(
-        DataError, match=r"healthy blocks of \d+ seconds are too few .* Record more, or set watch\.block"
-    ):
-        run.export()
+    with pytest.raises(DataError, match=r"^\d healthy blocks of \d+ seconds .* are too few .* hours in all are needed"):
+        nearfar.train(series_recipe(source, *SHORT, RAW), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
     without = series_recipe(source, *SHORT, RAW, "data.split={validation: 0.0, test: 0.0}")
-    with pytest.raises(DataError, match=r"no healthy data is left .* data\.split\.validation higher"):
-        nearfar.train(without, tmp_path / "without").export()
+    with pytest.raises(DataError, match=r"none is held out"):
+        nearfar.train(without, tmp_path / "without")
+
+
+def test_what_the_message_about_too_little_data_proposes_is_enough(tmp_path: Path) -> None:
+    source, watched = write_machines(tmp_path / "data", 1), ("watch.block=100.0", "watch.smooth=[5]", RAW)
+    with pytest.raises(DataError) as told:
+        nearfar.train(series_recipe(source, *SHORT, *watched), tmp_path / "run")
+    mends = dict(re.findall(r"set ([\w.]+) to ([\d.]+)", str(told.value)))
+    assert set(mends) == {"watch.block"}  # no share of 25 minutes leaves enough to train on
+    block = f"watch.block={float(mends['watch.block'])}"
+    made = nearfar.train(series_recipe(source, *SHORT, *watched, block), tmp_path / "shorter").export()
+    assert made.manifest.detector.blocks >= 10
+    hour = write_machines(tmp_path / "hour", 1, seconds=3600)
+    with pytest.raises(DataError) as told_of_hour:
+        nearfar.train(series_recipe(hour, *SHORT, *watched), tmp_path / "run")
+    share = re.search(r"set data\.split\.validation to ([\d.]+)", str(told_of_hour.value))[1]
+    made = nearfar.train(
+        series_recipe(hour, *SHORT, *watched, f"data.split.validation={share}"), tmp_path / "share"
+    ).export()
+    assert made.manifest.detector.blocks >= 10
+    hours = float(re.search(r"about ([\d.]+) hours in all", str(told.value))[1])
+    longer = write_machines(tmp_path / "longer", 1, seconds=int(3600 * hours))
+    made = nearfar.train(series_recipe(longer, *SHORT, *watched), tmp_path / "more").export()
+    assert 10 <= made.manifest.detector.blocks <= 16
+
+
+def test_a_fleet_needs_no_blocks(tmp_path: Path) -> None:
+    recipe = series_recipe(write_machines(tmp_path / "data", 5, seconds=600), *SHORT, RAW, "watch.smooth=[5]")
+    made = nearfar.train(recipe, tmp_path / "run").export()
+    assert made.manifest.detector.tail == "fleet"
+
+
+def test_an_export_may_promise_something_else(fleet_run: road.Run, tmp_path: Path) -> None:
+    made = fleet_run.export(tmp_path / "bundle", overrides=["watch.false_alarms_per_day=432.0"])
+    assert made.manifest.detector.false_alarms_per_day == 432
+    assert made.manifest.provenance.recipe["watch"]["false_alarms_per_day"] == 432
+    with pytest.raises(
+        RecipeError, match="encoder had its effect in training; an export takes changes of watch, export"
+    ):
+        fleet_run.export(tmp_path / "other", overrides=["encoder.width=8"])
+    with pytest.raises(RecipeError, match="blok"):
+        fleet_run.export(tmp_path / "other", overrides=["watch.blok=8"])
+    assert not (tmp_path / "other").exists()

@@ -50,6 +50,13 @@ def test_the_bundle_is_measured_beside_the_columns_and_the_untrained_encoder(bun
     assert metrics["bundle"]["nmi"].value > 0.3
 
 
+def test_a_table_of_a_few_rows_is_not_trained_on(tmp_path: Path):
+    few = write_people(tmp_path / "few.csv", 60)
+    with pytest.raises(DataError, match=r"3\d training rows are too few to learn from: at least 50 are needed"):
+        nearfar.train(recipe_of(few), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_similar_rows_are_of_one_kind(bundle):
     rows = made_people(200, seed=9)
     vectors = Encoder.open(bundle).embed(rows)
@@ -77,6 +84,7 @@ def test_a_row_may_be_incomplete_or_new_in_every_cell(bundle):
 def test_the_card_and_inspect_say_what_the_columns_were_taken_for(bundle):
     card = (bundle.path / "card.md").read_text("utf-8")
     assert "An encoder of table rows" in card
+    assert "table.csv --row 2 " in card
     assert "| town | category | " in card
     assert "| kind | not looked at | the label |" in card
     assert "people.csv" not in card.split("## Recipe")[0]

@@ -40,6 +40,18 @@ def change_manifest(directory: Path, **changes: object) -> None:
     reseal(directory)
 
 
+def test_a_run_is_told_from_its_bundle(good, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("recipe.yaml", "fit.json"):
+        (run / name).touch()
+    with pytest.raises(BundleError, match=r"is a run without a bundle: make one with nearfar export .*run"):
+        Bundle.open(run)
+    shutil.copytree(good, run / "bundle")
+    with pytest.raises(BundleError, match=r"is a run, and its bundle is a directory in it: give .*run/bundle"):
+        Bundle.open(run)
+
+
 def test_a_good_bundle_opens(good):
     bundle = Bundle.open(good)
     assert sorted(path.name for path in good.iterdir()) == sorted(FILES)

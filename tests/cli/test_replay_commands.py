@@ -13,7 +13,8 @@ import pytest
 from made_monitor import NAMES, START, healthy, made_bundle, made_detector, made_record
 from rich.console import Console
 
-from nearfar.bundle import Bundle, Metric
+from nearfar.bundle import Bundle, Metric, describe, render_card
+from nearfar.cli.console import show_broken_promise
 from nearfar.connect.records import sentence
 from nearfar.edge.monitor.events import Cleared, Drift, SensorFault
 from nearfar.edge.monitor.monitor import Monitor
@@ -26,6 +27,23 @@ from nearfar.sources.recording import Channel, Recording
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_bundle(tmp_path_factory.mktemp("replay") / "bundle").path
+
+
+@pytest.mark.parametrize(("low", "warned"), [(6.8, True), (0.9, False)])
+def test_a_promise_that_was_not_kept_is_said_aloud(
+    low: float, warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Metric(value=31.0, low=low, high=73.0)
+    record = made_record(tail="conformal", realised_per_day=found)
+    show_broken_promise(record)
+    said = "promised at most 1 false alarm a day, but there were 31 [6.8, 73] a day on later healthy data: record more healthy days"
+    assert (said in capsys.readouterr().err) == warned
+    made = made_bundle(tmp_path / "bundle", made_detector(record=record))
+    card = render_card(made.manifest)
+    assert (f"**Not kept when it was tried: {said}" in card) == warned
+    assert ("not kept" in dict(describe(made))) == warned
+    assert "it runs on numpy alone" in card
+    assert "split: in time" in card
 
 
 def recording(rows: int, *, machine: str = "", faults: tuple[tuple[int, int], ...] = (), seed: int = 5) -> Recording:

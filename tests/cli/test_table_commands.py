@@ -90,6 +90,8 @@ def test_similar_rows_to_one_that_is_given(nearfar: Command, folder: Path, train
     [
         ((), "say what to look for the like of"),
         (("--row", "9999"), "there is no row '9999' among 240"),
+        (("--like", '{"age": "abc"}'), "column \"age\" is of numbers, and 'abc' is none"),
+        (("--like", '{"since": "May"}'), "column \"since\" is of dates, and 'May' is none"),
         (("--like", "{"), "--like is not valid JSON"),
         (("--like", "[1]"), "--like must be a JSON object"),
         (("--like", '{"x": 1}'), "row 0 has none of the columns"),
@@ -100,6 +102,29 @@ def test_what_cannot_be_looked_for_is_one_line(nearfar: Command, folder: Path, t
     code, _, err = nearfar("similar", trained[0], folder / "people.csv", *arguments)
     assert code == 2
     assert complaint in err
+    assert "embedding" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mend"),
+    [
+        (("search", "BUNDLE", "Ulm"), "nearfar similar"),
+        (("replay", "BUNDLE", "TABLE", "-o", "x.html"), "frontend.kind series"),
+        (("calibrate", "BUNDLE", "TABLE", "-o", "x"), "frontend.kind series"),
+        (("evaluate", "BUNDLE", "TABLE"), "nearfar inspect"),
+        (("monitor", "BUNDLE", "--from", "TABLE"), "frontend.kind series"),
+        (("inspect", "RUN"), "run/bundle"),
+        (("monitor", "RUN", "--from", "TABLE"), "run/bundle"),
+    ],
+)
+def test_a_bundle_in_the_wrong_place_is_told_where_it_belongs(
+    nearfar: Command, folder: Path, trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments, mend
+):
+    monkeypatch.chdir(tmp_path)
+    places = {"BUNDLE": trained[0], "RUN": trained[0].parent, "TABLE": folder / "people.csv"}
+    code, _, err = nearfar(*(places.get(argument, argument) for argument in arguments))
+    assert code != 0
+    assert mend in " ".join(err.split())
 
 
 def test_duplicates_are_copies_and_rows_with_one_other_cell(nearfar: Command, folder: Path, trained, tmp_path: Path):

@@ -310,8 +310,21 @@ def test_data_with_gaps_is_taken_in_parts(bundle: Bundle, tmp_path: Path) -> Non
     assert alarms_a_day(made, other(60 * 120, seed=9)) < 3 * 36
 
 
-def test_the_bundle_may_take_the_place_of_the_old_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["bundle", "link", "bundle/../bundle", "bundle/new"])
+def test_the_bundle_is_not_overwritten_by_what_is_made_of_it(tmp_path: Path, target: str) -> None:
     old = made_bundle(tmp_path / "bundle", made_detector(record=made_record(**OFTEN)))
-    made = calibrate(old, Made([recording(other(12_000, 1))]), tmp_path / "bundle")
-    assert made.digest != old.digest
-    assert Bundle.open(tmp_path / "bundle").digest == made.digest
+    (tmp_path / "link").symlink_to(tmp_path / "bundle")
+
+    class Unread(Made):
+        def recordings(self) -> Iterator[Recording]:
+            raise AssertionError("it was read")
+
+    with pytest.raises(BundleError, match="give the new bundle a directory of its own"):
+        calibrate(old, Unread(()), tmp_path / target)
+    assert Bundle.open(tmp_path / "bundle").digest == old.digest
+
+
+def test_data_in_which_nothing_happens_is_named(bundle: Bundle, tmp_path: Path) -> None:
+    still = np.tile(CENTRES, (6000, 1))
+    with pytest.raises(DataError, match=r'no channel of the healthy data ever changes \("temperature" is always 60, '):
+        calibrate(bundle, Made([recording(still)]), tmp_path / "new")

@@ -246,6 +246,14 @@ def test_machines_enough_say_how_high_later_scores_come(count: int, known: bool)
     assert made.record.trials == ()
 
 
+def test_a_machine_that_stood_still_says_nothing_of_a_fleet(recwarn: pytest.WarningsRecorder) -> None:
+    still = Stretch("", START + np.arange(400.0), np.tile(healthy(1), (400, 1)))
+    detector = fitter_of().detector(RAW, [still])
+    assert len(later_ratios(detector, [still], [stretch(400)])) == 0
+    assert len(later_ratios(detector, [still.part(0, 3)], [still])) == 0
+    assert not recwarn.list
+
+
 def test_machines_without_later_data_make_no_fleet() -> None:
     machines = machines_of(FLEET - 1) + [part._replace(later=()) for part in machines_of(2)]
     assert make_detector(fitter_of(), machines, faults=Faults(), candidate=RAW).record.fleet_ratio is None

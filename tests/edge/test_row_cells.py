@@ -9,7 +9,7 @@ import pytest
 
 from nearfar.edge.collections.collection import Collection, collect_rows
 from nearfar.edge.collections.near_threshold import threshold_for_rows
-from nearfar.edge.collections.row_cells import alike, cells_of, row_text, top_cells
+from nearfar.edge.collections.row_cells import alike, cells_of, check_cells, row_text, top_cells
 from nearfar.edge.collections.similar_rows import row_called, similar_to_cells, similar_to_row
 from nearfar.errors import DataError
 from nearfar.evaluate.columns import ColumnEmbedder
@@ -93,6 +93,17 @@ def test_a_row_is_called_by_its_id_or_the_number_of_its_line(tmp_path, embedder)
         assert row_called(ids, "t.csv#3") == row_called(ids, "3") == 1
         with pytest.raises(DataError, match=r"there is no row '9' among 3: give an id such as 't\.csv#2'"):
             row_called(ids, "9")
+
+
+@pytest.mark.parametrize("cell", ["abc", "007", [1]])
+def test_what_is_no_number_is_refused_by_the_name_of_its_column(cell):
+    with pytest.raises(DataError, match=r'column "age" is of numbers, and .* is none'):
+        check_cells({"age": cell, "town": "Ulm"}, SETTINGS)
+
+
+@pytest.mark.parametrize("cell", [None, "", "?", 3, "4.5", True])
+def test_cells_that_are_missing_or_numbers_pass(cell):
+    check_cells({"age": cell, "town": 3, "unknown": object()}, SETTINGS)
 
 
 def test_rows_without_a_known_column_are_reported(tmp_path, embedder):

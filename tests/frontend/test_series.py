@@ -50,13 +50,19 @@ class TestFit:
         assert channel.highest == 1e6
 
     def test_a_channel_that_never_changes_sees_changes_but_not_rounding(self) -> None:
-        settings = fit_series([recording(np.full(500, 293.15), np.zeros(500), np.full(500, 1e-40))], options())
+        still = (np.full(500, 293.15), np.zeros(500), np.full(500, 1e-40))
+        settings = fit_series([recording(*still, RNG.normal(size=500))], options())
         frontend = SeriesFrontend(settings)
-        rounding, _ = frontend.scaled([[np.nextafter(np.float32(293.15), np.float32(400)), 1e-7, 0.0]])
-        assert np.abs(rounding).max() < 0.01
-        change, _ = frontend.scaled([[303.15, 1.0, 1.0]])
-        assert (change[0] > 20).all()
+        rounding, _ = frontend.scaled([[np.nextafter(np.float32(293.15), np.float32(400)), 1e-7, 0.0, 0.0]])
+        assert np.abs(rounding[0, :3]).max() < 0.01
+        change, _ = frontend.scaled([[303.15, 1.0, 1.0, 0.0]])
+        assert (change[0, :3] > 20).all()
         assert all(np.float32(channel.scale[0]) > 0 for channel in settings.channels)
+
+    def test_data_in_which_nothing_ever_changes_is_refused(self) -> None:
+        still = recording(np.full(500, 293.15), np.zeros(500))
+        with pytest.raises(DataError, match=r'no channel .* ever changes \("a" is always 293.15, "b" is always 0\)'):
+            fit_series([still], options())
 
     def test_a_steady_channel_with_small_noise_keeps_its_own_scale(self) -> None:
         (channel,) = fit_series([recording(230 + RNG.normal(0, 0.01, 5000))], options()).channels

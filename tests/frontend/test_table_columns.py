@@ -44,6 +44,14 @@ VARIED = [str((7 * n) % 53) for n in range(N)]
         (["red", "blue", ""] * 20, "category"),
         ([f"2024-01-{1 + n % 28:02}" for n in range(N)], "date"),
         ([f"a sentence about {n}" for n in range(N)], "60 different texts in 60 rows: free text or an id"),
+        ([f"it is about as good as the {n % 20}th one" for n in range(40 * 6)], "category"),
+        (
+            [f"it is about as good as the {n % 40}th one" for n in range(40 * 6)],
+            "40 different texts in 240 rows: free text",
+        ),
+        ([f"code {n % 40}" for n in range(40 * 6)], "category"),
+        ([f"name {n}" for n in range(8)], "8 different texts in 8 rows: free text or an id"),
+        ([f"name {n % 7}" for n in range(8)], "category"),
         (["same"] * N, "the same value in every row (same)"),
         (["same", None] * (N // 2), "category"),
         (["", "?"] * (N // 2), "no value in any row"),
@@ -52,7 +60,8 @@ VARIED = [str((7 * n) % 53) for n in range(N)]
     ],
 )
 def test_types_are_found_out(cells, expected):
-    assert expected in types_of(look_at(column=cells, other=VARIED))["column"]
+    other = [VARIED[n % N] for n in range(len(cells))]
+    assert expected in types_of(look_at(column=cells, other=other))["column"]
 
 
 def test_numbers_that_differ_in_every_row_are_an_id_if_they_are_called_so():

@@ -142,6 +142,9 @@ def test_the_shipped_recipe_says_what_a_run_would_do() -> None:
     assert rows["alarms"].startswith(
         "1 false alarms a day, by 3 of 5 or 20 of 30 scores; the best of mahalanobis of raw"
     )
+    assert "permutation" not in rows["views"]
+    assert "time warp" not in rows["views"]
+    assert "jitter 0.1" in rows["views"]
     negatives, mining = in_words(policy_of(recipe))
     assert "synthetic_faults (per window 1, of its machine" in negatives
     assert "never counted: other healthy windows" in negatives

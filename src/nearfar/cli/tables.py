@@ -71,6 +71,7 @@ def similar(
     from nearfar.edge.encoder import Encoder
     from nearfar.errors import BundleError, DataError
     from nearfar.frontend.settings import TableSettings
+    from nearfar.frontend.table import TableFrontend
     from nearfar.sources.row_table import RowTable
 
     if (row is None) == (like is None):
@@ -82,8 +83,12 @@ def similar(
             f"{bundle}: this bundle is of kind {encoder.bundle.manifest.kind}, and has no rows to compare"
         )
     cells = _cells(like) if like is not None else {}
-    check_cells(cells, settings)
-    if row is not None:  # before all rows are embedded
+    # What cannot be found is told before all rows are embedded.
+    if like is not None:
+        check_cells(cells, settings)
+        TableFrontend(settings).encode([cells])
+    else:
+        assert row is not None
         row_called((one.id for one in RowTable(Path(table), label=label, id=id_).rows()), row)
     with (
         progress_lines() as stages,

@@ -72,9 +72,7 @@ def export(
     from nearfar.road import Run
 
     with progress_lines() as stages:
-        bundle = Run.open(run).export(
-            output, dim=dim, quantise=quantise, overrides=overrides or (), stages=stages
-        )
+        bundle = Run.open(run).export(output, dim=dim, quantise=quantise, overrides=overrides or (), stages=stages)
     show_bundle(bundle, run)
 
 

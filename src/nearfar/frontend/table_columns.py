@@ -19,6 +19,8 @@ Type = Literal["number", "category", "date"]
 Scale = Literal["quantile", "robust"]
 
 _MANY = 20_000  # different values of a column, beyond which they are no categories
+_WORDS, _OF_SENTENCES = 5, 0.1  # texts of so many words are free text though some of them repeat: fewer must differ
+_FEW_TEXTS = 8  # texts that all differ are no categories, from so many on
 _FEW_ROWS = 20  # in so few rows different values say nothing
 _SOUND = 0.99  # share of the cells that must be numbers, or dates, for a column of them
 _PARTS = 64  # of the quantile scale
@@ -222,7 +224,8 @@ class _ColumnLook:
             return "number"
         if np.isfinite(days).sum() >= _SOUND * seen:
             return "date"
-        if self.many or (different > _FEW_ROWS and different > seen / 2):
+        all_differ = different == seen and seen >= _FEW_TEXTS
+        if self.many or all_differ or (different > _FEW_ROWS and different > self._repeating() * seen):
             if len(finite) > seen / 2:
                 return no(
                     f"numbers, but for {1 - len(finite) / seen:.1%} of its texts: mend these, or name it among numbers or categories"
@@ -230,6 +233,11 @@ class _ColumnLook:
             number = f"more than {_MANY:,}" if self.many else f"{different:,}"
             return no(f"{number} different texts in {seen:,} rows: free text or an id")
         return "category"
+
+    def _repeating(self) -> float:
+        """Which share of the cells may be different texts, for these to be categories."""
+        words = sum(len(text.split()) for text in self.names) / max(1, len(self.names))
+        return _OF_SENTENCES if words >= _WORDS else 0.5
 
     def fitted(
         self, name: str, type: Type, rows: npt.NDArray[np.bool_], scale: Scale, most: int

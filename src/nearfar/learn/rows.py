@@ -26,6 +26,9 @@ from nearfar.learn.trainer.workload import Workload
 from nearfar.progress import Stages
 from nearfar.recipe import Recipe
 
+LEAST_ROWS = 50
+"""Training rows; of fewer, what columns tell of each other is chance, and even their types are a guess."""
+
 
 @dataclass(frozen=True)
 class PreparedRows:
@@ -54,6 +57,11 @@ class PreparedRows:
             return cls.open(directory)
         tick = stages("reading")
         corpus = prepare_rows(recipe.data, recipe.of_table.frontend, data, recipe.seed, tick)
+        if corpus.counts.train < LEAST_ROWS:
+            raise DataError(
+                f"{corpus.counts.train} training rows are too few to learn from: at least {LEAST_ROWS} are needed, and some hundreds for "
+                "anything of use. Give more rows, or lower data.split.validation and data.split.test"
+            )
         used, ignored = len(corpus.settings.columns), len(corpus.settings.ignored)
         tick(0, f"{used} columns" + (f", {ignored} ignored" if ignored else ""))
         return cls(corpus)

@@ -88,6 +88,7 @@ def train_run(
     resume: bool = False,
     stages: Stages = silent,
     teacher: Callable[[], TeacherEncoder] | None = None,
+    check: Callable[[PreparedRun], None] | None = None,
 ) -> TrainedRun:
     """Prepare the data of a recipe and train on it. Every stage that an earlier attempt finished is taken up as it is.
 
@@ -97,6 +98,8 @@ def train_run(
         resume: go on with the run that is there.
         stages: told what is being done.
         teacher: opens the teacher of the recipe, where it has one.
+        check: raises a NearfarError where the prepared data is not worth training on; asked before the first step, not of a run that
+            goes on.
 
     Raises:
         RunError: where `directory` holds a run and `resume` is false, or the other way round.
@@ -113,7 +116,7 @@ def train_run(
     else:
         check_is_run(directory)
     try:
-        _train(recipe, directory, resume=resume, stages=stages, teacher=teacher)
+        _train(recipe, directory, resume=resume, stages=stages, teacher=teacher, check=check)
     except NearfarError as error:
         begun = (directory / "checkpoints").exists() or (_is_prepared(directory) and not isinstance(error, DataError))
         if not resume and not begun:
@@ -127,12 +130,20 @@ def train_run(
 
 
 def _train(
-    recipe: Recipe, directory: Path, *, resume: bool, stages: Stages, teacher: Callable[[], TeacherEncoder] | None
+    recipe: Recipe,
+    directory: Path,
+    *,
+    resume: bool,
+    stages: Stages,
+    teacher: Callable[[], TeacherEncoder] | None,
+    check: Callable[[PreparedRun], None] | None,
 ) -> None:
     """Every stage that is not finished yet."""
     prepared = prepare_run(recipe, directory, stages, teacher)
     if (directory / "fit.json").is_file():
         return
+    if check is not None and not resume:
+        check(prepared)
     if recipe.train.devices > 1:
         fit_in_processes(recipe, directory, resume=resume, stages=stages)
     else:

@@ -238,7 +238,8 @@ class Watch(Settings):
     """How healthy data becomes alarms on the device."""
 
     scorers: Annotated[tuple[Scorer, ...], Field(min_length=1)] = _SCORERS
-    """The candidates. The one that finds most injected faults in held-out healthy data ships; the encoder only with one that needs it."""
+    """The candidates. The one that finds most injected faults in held-out healthy data ships, but one of embeddings only where it surely finds
+    more than plain means do; the encoder ships only with one that needs it."""
     smooth: Annotated[tuple[Annotated[int, Strict(), Field(ge=1, le=4096)], ...], Field(min_length=1)] = (10, 20, 30)
     """Frames whose mean is scored by scorers of raw features; each is a candidate."""
     least_windows: Annotated[int, Strict(), Field(ge=0, le=10**9)] = 1000
@@ -253,8 +254,7 @@ class Watch(Settings):
     false_alarms_per_day: Amount = 1.0
     """How many alarms a day healthy data may raise."""
     block: Amount | None = None
-    """Seconds of the blocks whose highest scores set the threshold; by default so long that scores of one block tell nothing of the
-    next, at least 20 windows."""
+    """Seconds of the blocks whose highest scores set the threshold; by default 20 windows, so that scores of one say little of the next."""
     tail: Literal["auto", "conformal", "gpd"] = "auto"
     """`conformal` takes the threshold from the blocks as they are, which needs as many as the promise asks for; `gpd` extends them by
     a generalised Pareto tail (peaks over threshold); `auto` does so only where there are too few."""

@@ -12,6 +12,7 @@ from nearfar.errors import MissingExtraError, RecipeError, RunError
 from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, load_recipe
 from nearfar.recipe.modality import PARTS
+from nearfar.road.enough_series import check_enough
 from nearfar.road.export_images import export_image_bundle
 from nearfar.road.export_series import export_series_bundle
 from nearfar.road.export_table import export_table_bundle
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from nearfar.learn.model import TorchEmbedder
     from nearfar.learn.pictures import PictureEmbedder
     from nearfar.learn.rows import RowEmbedder
-    from nearfar.learn.run import TrainedRun
+    from nearfar.learn.run import PreparedRun, TrainedRun
     from nearfar.learn.series import SeriesEmbedder
     from nearfar.recipe.compress import Compress
 
@@ -196,8 +197,14 @@ def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> 
     def teacher() -> Encoder:
         return teacher_of(recipe, directory, stages)
 
+    def check(prepared: PreparedRun) -> None:
+        from nearfar.learn.series import PreparedSeries
+
+        if isinstance(prepared, PreparedSeries):
+            check_enough(prepared.corpus, recipe)
+
     training_wing().run.train_run(
-        recipe, directory, resume=resume, stages=stages, teacher=teacher if recipe.teacher else None
+        recipe, directory, resume=resume, stages=stages, teacher=teacher if recipe.teacher else None, check=check
     )
 
 

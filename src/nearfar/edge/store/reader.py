@@ -204,6 +204,24 @@ def cutting_of(value: str | None) -> Cutting:
     return Cutting(*map(int, value.split())) if value else Cutting()
 
 
+def _instead(directory: Path) -> str:
+    """What to do where somebody took something else for an index: most often the bundle that one is built with."""
+    from nearfar.bundle import Bundle
+    from nearfar.errors import NearfarError
+
+    try:
+        kind = Bundle.open(directory, verify=False).manifest.frontend.kind
+    except NearfarError:
+        return "build one with: nearfar index"
+    use = {
+        "text": f"this is a bundle; build an index with: nearfar index {directory} FOLDER -o my.index",
+        "series": f"this is the bundle of a monitor, which is not searched; run it with: nearfar monitor {directory}",
+        "table": f"this is a bundle of rows; find like ones with: nearfar similar {directory} TABLE --row 2",
+        "image": f"this is a bundle of pictures, and an index is of texts; group them with: nearfar cluster {directory} FOLDER",
+    }
+    return use.get(kind, "build one with the bundle of a text encoder: nearfar index")
+
+
 def as_metadata(text: str) -> Metadata:
     """Metadata of the column; a list of JSON is a tuple."""
     values = json.loads(text)
