@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 import typer
+from made_monitor import made_bundle, made_encoder_bundle, made_record, made_settings
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tiny_bundle import TEXTS, tiny_graph, tiny_manifest, write_tiny_bundle
@@ -201,6 +202,15 @@ def test_an_operation_that_openvino_lacks_is_one_line(tmp_path: Path) -> None:
 def test_a_reranker_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is a reranker"):
         convert_to_openvino(write_tiny_reranker(tmp_path / "b"), tmp_path / "ov")
+
+
+def test_a_monitor_is_converted_with_its_encoder_and_refused_without(tmp_path: Path) -> None:
+    record = made_record(features="embedding", smooth=1)
+    report = convert_to_openvino(made_encoder_bundle(tmp_path / "b", made_settings(), record), tmp_path / "ov")
+    assert (tmp_path / "ov" / "encoder.xml").is_file()
+    assert report is not None
+    with pytest.raises(BundleError, match="without an encoder"):
+        convert_to_openvino(made_bundle(tmp_path / "raw"), tmp_path / "other")
 
 
 def test_only_a_conversion_gives_way_to_another(tmp_path: Path) -> None:

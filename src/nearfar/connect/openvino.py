@@ -61,6 +61,10 @@ def convert_to_openvino(bundle: Bundle, target: str | Path, *, stages: Stages = 
         raise BundleError(
             f"{bundle.path}: this bundle is a reranker, and only bundles that embed can be converted: run it with onnxruntime"
         )
+    if not bundle.manifest.towers:
+        raise BundleError(
+            f"{bundle.path}: this bundle is a monitor without an encoder, so it has no graph to convert: run it as it is"
+        )
     openvino = load_openvino()
     folder = Path(target).absolute()
     part: Path | None = None

@@ -7,6 +7,7 @@ import numpy as np
 from nearfar.embedder import Side
 from nearfar.frontend.frontend import Feed, Frontend
 from nearfar.frontend.image import ImageFrontend
+from nearfar.frontend.series import SeriesFrontend
 from nearfar.frontend.settings import CategoryColumn
 from nearfar.frontend.table import PRESENT, TableFrontend
 from nearfar.frontend.text import TextFrontend
@@ -18,7 +19,7 @@ def sample_feeds(frontend: Frontend, side: Side, *, seed: int = 0) -> list[Feed]
     """Make 32 items in batches of growing size.
 
     Texts are tokens drawn from the whole vocabulary, from one to as many as the side takes; pictures are smooth spots of
-    colour with noise over them; rows have any of the known cells. Nothing comes from the user's data, so the sample can be made wherever the bundle is.
+    colour with noise over them; rows have any of the known cells; windows are noise about levels, a tenth of it missing. Nothing comes from the user's data, so the sample can be made wherever the bundle is.
 
     Args:
         frontend: of the bundle.
@@ -34,6 +35,8 @@ def sample_feeds(frontend: Frontend, side: Side, *, seed: int = 0) -> list[Feed]
         return [{"pixels": _pictures(source, n, settings.channels, settings.size)} for n in _BATCHES]
     if isinstance(frontend, TableFrontend):
         return [_rows(source, n, frontend) for n in _BATCHES]
+    if isinstance(frontend, SeriesFrontend):
+        return [_windows(source, n, frontend) for n in _BATCHES]
     assert isinstance(frontend, TextFrontend)
     before, after = frontend.frame(side)
     longest = frontend.trials(side)["ids"].shape[1]
@@ -62,6 +65,15 @@ def _rows(source: np.random.Generator, n: int, frontend: TableFrontend) -> Feed:
             drawn = source.uniform(column.levels[0], column.levels[-1], n)
             values[:, feature] = np.where(codes[:, feature] == PRESENT, drawn, 0.0)
     return {"values": values, "codes": codes}
+
+
+def _windows(source: np.random.Generator, n: int, frontend: SeriesFrontend) -> Feed:
+    """Scaled windows (n, T, F), with levels as far out as faults."""
+    shape = (n, frontend.settings.window, frontend.settings.features)
+    levels = source.normal(0, 3, (n, 1, shape[2]))
+    present = (source.random(shape) < 0.9).astype(np.float32)
+    values = (levels + source.standard_normal(shape)).astype(np.float32)
+    return {"window": values * present, "present": present}
 
 
 def _pictures(

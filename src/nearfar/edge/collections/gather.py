@@ -30,7 +30,7 @@ from nearfar.edge.keys import has_key
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER, store_path
 from nearfar.errors import DataError
-from nearfar.frontend.settings import ImageSettings, TableSettings
+from nearfar.frontend.settings import ImageSettings, TableSettings, TextSettings
 from nearfar.progress import Stages, silent
 from nearfar.sources import open_documents
 from nearfar.sources.document import DocumentSource, SearchSource
@@ -175,6 +175,11 @@ def gather(
         with collect_rows(rows, encoder.bundle.manifest.frontend, encoder, stages=stages) as collection:
             yield Gathered(collection, encoder.bundle, rows=rows)
         return
+    if not isinstance(encoder.bundle.manifest.frontend, TextSettings):
+        raise DataError(
+            f"{place}: this bundle is of kind {encoder.bundle.manifest.kind}, and collections are of texts, pictures or rows: give a bundle "
+            "that embeds one of these"
+        )
     texts = open_texts(source, columns)
     with collect_texts(texts, encoder, passages=passages, stages=stages) as collection:
         yield Gathered(collection, encoder.bundle, folder=Path(source).is_dir())
