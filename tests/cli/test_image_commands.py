@@ -200,4 +200,4 @@ def test_a_text_run_is_not_fine_tuned(nearfar: Command, tmp_path: Path) -> None:
 
     data = write_pairs(tmp_path / "pairs.jsonl", 60)
     road.train(made_recipe(data, "train.max_steps=1", "train.early_stop=null"), tmp_path / "text")
-    assert "learned from text" in error_of(nearfar("finetune", tmp_path / "text"))
+    assert "did not learn from pictures" in error_of(nearfar("finetune", tmp_path / "text"))

@@ -230,7 +230,7 @@ def test_the_card_says_what_is_promised_and_what_came_of_it(tmp_path: Path) -> N
     assert "A monitor of a machine" in card
     assert "the mean of the last 10 frames" in card
     assert "At most 1 false alarm a day on average is promised. The threshold, 6, comes from an order statistic" in card
-    assert "there were 0.5 a day [0.1, 1.9]" in card
+    assert "there were 0.5 [0.1, 1.9] a day" in card
     assert "| raw | mahalanobis | 10 | 0.812 [0.750, 0.871] |" in card
     assert "| temperature |  | 50 to 70 |" in card
     assert "3 of 5 scores" in card
@@ -276,7 +276,7 @@ def test_inspect_tells_channels_scores_and_alarms(nearfar_rows: dict[str, str]) 
     assert nearfar_rows["channel temperature"] == "healthy from 50 to 70"
     assert nearfar_rows["scores"] == "the mean of the last 10 frames: mahalanobis"
     assert nearfar_rows["alarms above"] == "6 (conformal, 50 blocks of 120 s), 3 of 5 scores"
-    assert nearfar_rows["realised"].endswith("0.5 a day [0.1, 1.9].")
+    assert nearfar_rows["realised"].endswith("0.5 [0.1, 1.9] a day.")
 
 
 @pytest.fixture
