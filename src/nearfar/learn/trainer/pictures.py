@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,9 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nearfar.errors import CollapseWarning
-from nearfar.evaluate.diagnose import diagnose
-from nearfar.evaluate.health import Health, measure_health
+from nearfar.evaluate.health import measure_health
 from nearfar.evaluate.knn import knn_correct
 from nearfar.learn.data.picture_rows import PictureBatch, as_on_device, stored
 from nearfar.learn.data.pictures import Ints, PictureCorpus
@@ -21,6 +18,7 @@ from nearfar.learn.data.split import TRAIN, VALIDATION
 from nearfar.learn.encoders.image import ImageEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.image_method import ImageMethod
+from nearfar.learn.trainer.health import HealthWatch
 from nearfar.learn.views import Views
 from nearfar.learn.views.batch import ViewBatch
 from nearfar.recipe.images import ImageFrontendSettings
@@ -47,20 +45,15 @@ class ViewSteps:
     def __init__(
         self, method: ImageMethod, views: Views, *, kind: str, total_steps: int, count: int | None = None
     ) -> None:
-        self.method, self.views, self.kind, self.total_steps, self.count = method, views, kind, total_steps, count
+        self.method, self.views, self.total_steps, self.count = method, views, total_steps, count
         self.sources: nn.Module = nn.Module()
         self._step = 0
-        self._features: list[Health] = []
-        self._compared: list[Health] = []
-        self._warned = False
+        self._health = HealthWatch(kind, total_steps)
 
     @property
     def note(self) -> str:
         """Spread and effective rank of the features, as of the last ledger."""
-        if not self._features:
-            return ""
-        last = self._features[-1]
-        return f"std {last.embedding_std:.2f} rank {last.effective_rank:.0f}"
+        return self._health.note
 
     def before(self, batch: PictureBatch, step: int) -> ViewBatch:
         """The views of the pictures, on the device where the encoder is."""
@@ -85,29 +78,7 @@ class ViewSteps:
 
     def ledger(self, embedded: Any, sources: Sequence[Any]) -> dict[str, float]:
         """The health of the step; warns once where it looks like a collapse."""
-        features, compared = (_healthy(vectors, self._step) for vectors in embedded[:2])
-        if features is None or compared is None:
-            return {}
-        self._features.append(features)
-        self._compared.append(compared)
-        if not self._warned:
-            found = diagnose(self._features, self._compared, method=self.kind, total_steps=self.total_steps)
-            if found is not None:
-                self._warned = True
-                warnings.warn(found, CollapseWarning, stacklevel=2)
-        figures = {f"health/{name}": value for name, value in features._asdict().items() if name != "step"}
-        return figures | {
-            "health/compared_std": compared.embedding_std,
-            "health/compared_rank": compared.effective_rank,
-        }
-
-
-def _healthy(vectors: Tensor, step: int) -> Health | None:
-    """The health of (n, V, d) or (n, d); None of too few pictures to tell."""
-    if len(vectors) < 2:
-        return None
-    whole = vectors if vectors.ndim == 3 else vectors.unsqueeze(1)
-    return measure_health(whole.detach().float().cpu().numpy(), step)
+        return self._health.look(embedded[0], embedded[1], self._step)
 
 
 class OnlineFigures:

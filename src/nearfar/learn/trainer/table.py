@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from nearfar.errors import CollapseWarning
-from nearfar.evaluate.diagnose import diagnose
-from nearfar.evaluate.health import Health, measure_health
+from nearfar.evaluate.health import measure_health
 from nearfar.evaluate.knn import knn_correct
 from nearfar.learn.data.split import TRAIN, VALIDATION
 from nearfar.learn.data.table_batches import RowBatch, TrainingRows, views_of
@@ -21,6 +18,7 @@ from nearfar.learn.data.table_rows import Ints, RowCorpus
 from nearfar.learn.encoders.table import TableEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.scarf import Scarf
+from nearfar.learn.trainer.health import HealthWatch
 
 _ROWS_AT_A_TIME = 1024
 _VALIDATED, _BANK = 1_000, 10_000
@@ -39,19 +37,13 @@ class RowSteps:
 
     def __init__(self, *, total_steps: int) -> None:
         self.sources: nn.Module = nn.Module()
-        self._total_steps = total_steps
         self._step = 0
-        self._features: list[Health] = []
-        self._compared: list[Health] = []
-        self._warned = False
+        self._health = HealthWatch("scarf", total_steps)
 
     @property
     def note(self) -> str:
         """Spread and effective rank of the features, as of the last ledger."""
-        if not self._features:
-            return ""
-        last = self._features[-1]
-        return f"std {last.embedding_std:.2f} rank {last.effective_rank:.0f}"
+        return self._health.note
 
     def before(self, batch: RowBatch, step: int) -> RowBatch:
         """The views are drawn already."""
@@ -71,23 +63,7 @@ class RowSteps:
 
     def ledger(self, embedded: Any, sources: Sequence[Any]) -> dict[str, float]:
         """The health of the step; warns once where it looks like a collapse."""
-        if len(embedded[0]) < 2:
-            return {}
-        features, compared = (
-            measure_health(vectors.detach().float().cpu().numpy(), self._step) for vectors in embedded[:2]
-        )
-        self._features.append(features)
-        self._compared.append(compared)
-        if not self._warned:
-            found = diagnose(self._features, self._compared, method="scarf", total_steps=self._total_steps)
-            if found is not None:
-                self._warned = True
-                warnings.warn(found, CollapseWarning, stacklevel=2)
-        figures = {f"health/{name}": value for name, value in features._asdict().items() if name != "step"}
-        return figures | {
-            "health/compared_std": compared.embedding_std,
-            "health/compared_rank": compared.effective_rank,
-        }
+        return self._health.look(embedded[0], embedded[1], self._step)
 
 
 class OnlineRowFigures:
