@@ -142,11 +142,7 @@ class Fitter:
 
     def maxima(self, detector: Detector, healthy: Sequence[Stretch]) -> Floats:
         """The highest decision statistics of the blocks of healthy stretches, float32 (b,) ascending."""
-        rule, parts = detector.record, [np.zeros(0, np.float32)]
-        for part in healthy:
-            statistic = decision_statistic(detector.score(part.frames), rule.needed, rule.out_of)
-            parts.append(block_maxima(part.times, statistic, rule.block))
-        return np.sort(np.concatenate(parts))
+        return np.sort(_maxima(detector, healthy))
 
     def with_threshold(
         self,
@@ -211,16 +207,22 @@ def realised(detector: Detector, healthy: Sequence[Stretch]) -> tuple[Metric, np
     """
     from nearfar.evaluate.exact_intervals import binomial_interval
 
-    record, parts = detector.record, [np.zeros(0, np.float32)]
-    for part in healthy:
-        statistic = decision_statistic(detector.score(part.frames), record.needed, record.out_of)
-        parts.append(block_maxima(part.times, statistic, record.block))
-    alarmed = np.concatenate(parts) > record.threshold
+    record = detector.record
+    alarmed = _maxima(detector, healthy) > record.threshold
     if not len(alarmed):
         return None
     interval = binomial_interval(int(alarmed.sum()), len(alarmed))
     a_day = DAY / record.block
     return Metric(value=interval.value * a_day, low=interval.low * a_day, high=interval.high * a_day), alarmed
+
+
+def _maxima(detector: Detector, healthy: Sequence[Stretch]) -> Floats:
+    """The highest decision statistics of the blocks of stretches, float32 (b,) in the order of time."""
+    record, parts = detector.record, [np.zeros(0, np.float32)]
+    for part in healthy:
+        statistic = decision_statistic(detector.score(part.frames), record.needed, record.out_of)
+        parts.append(block_maxima(part.times, statistic, record.block))
+    return np.concatenate(parts)
 
 
 def _record(candidate: Candidate, watch: Watch, block: float) -> DetectorRecord:

@@ -87,6 +87,8 @@ def machine_fitter(fitter: Fitter, part: MachineParts) -> Fitter:
 
 def _fleet(fitters: Sequence[Fitter], candidate: Candidate, machines: Sequence[MachineParts]) -> float | None:
     """How high later scores come, where there are machines enough to tell."""
+    if len(machines) < FLEET:
+        return None  # whatever they said: to fit and score each takes seconds
     ratios = []
     for fitter, part in zip(fitters, machines, strict=True):
         try:
