@@ -44,7 +44,7 @@ from torch import Tensor
 
 from nearfar.evaluate import Interval, knn_correct, mean_interval
 from nearfar.learn.encoders.build_image import build_image_encoder
-from nearfar.learn.methods.build import build_image_method
+from nearfar.learn.methods.build import build_view_method
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.views import ViewBatch, Views
 from nearfar.learn.views.draw import Draws
@@ -259,7 +259,7 @@ class Training:
         )
         shares = torch.from_numpy(data.train).double() / 255
         encoder.normalise_by(shares.mean((0, 1, 2)).tolist(), shares.std((0, 1, 2)).tolist())
-        self.method: ImageMethod = build_image_method(METHOD, encoder, items=plan.pictures, classes=0).to(device)
+        self.method: ImageMethod = build_view_method(METHOD, encoder, items=plan.pictures, classes=0).to(device)
         self.optimiser = torch.optim.SGD(
             self.method.parameters(),
             lr=plan.learning_rate,

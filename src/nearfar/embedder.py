@@ -13,8 +13,9 @@ Side = Literal["query", "document"]
 """Which tower (and prompt) an item goes through; the two sides of a symmetric encoder give the same vector."""
 
 Item: TypeAlias = Any
-"""One raw item: a string for an encoder of texts; a path, encoded bytes or an array (h, w) or (h, w, c) for one of pictures; a mapping
-of columns to cells for one of rows."""
+"""One raw item: a string for an encoder of texts; a path, encoded bytes or an array (h, w) or (h, w, c) for one of pictures;
+a path, encoded bytes, an array (t,) at the model's rate or a pair of an array and its rate for one of sound; a mapping of columns to
+cells for one of rows."""
 
 
 @runtime_checkable

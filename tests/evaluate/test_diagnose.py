@@ -206,6 +206,7 @@ def test_methods_that_embed_one_view_are_judged_by_the_rest():
     assert "have collapsed" in (diagnose(moving, fallen, method="moco_v2", total_steps=100) or "")
 
 
-def test_a_classifier_is_not_compared_with_what_it_is_not():
+@pytest.mark.parametrize("method", ["classifier", "arc_face"])
+def test_a_classifier_is_not_compared_with_what_it_is_not(method):
     still = [made(step, std=0.01) for step in (0, 50, 100, 150)]
-    assert diagnose(still, still, method="classifier", total_steps=200) is None
+    assert diagnose(still, still, method=method, total_steps=200) is None

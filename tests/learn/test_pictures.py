@@ -341,7 +341,7 @@ def test_validation_groups_are_drawn_whole_from_a_given_training_part(tmp_path: 
 def test_a_split_by_group_of_pictures_without_any_group(tmp_path: Path) -> None:
     """All of them would be one group, and nothing would be held out."""
     write_classes(tmp_path / "in")
-    with pytest.raises(DataError, match=r"data\.split\.by is group, but no picture .*group"):
+    with pytest.raises(DataError, match=r"data\.split\.by is group, but nothing .*group"):
         prepared(picture_recipe(tmp_path / "in", "data.split.by=group"), tmp_path / "out")
     with pytest.raises(DataError, match=r"data\.split\.by is group"):
         prepared(digits_recipe("data.split.by=group"), tmp_path / "out")

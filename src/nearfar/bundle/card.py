@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from nearfar.bundle import monitor_card, reranker_card, table_card
+from nearfar.bundle import audio_card, monitor_card, reranker_card, table_card, verification_card
 from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Manifest, Metric, TeacherRecord
-from nearfar.frontend.settings import ImageSettings, PairSettings, SeriesSettings, TableSettings
+from nearfar.frontend.settings import AudioSettings, ImageSettings, PairSettings, SeriesSettings, TableSettings
 
 _IMAGE_FIGURES = {
     "knn_accuracy": "share of test pictures whose nearest training pictures vote for their label",
@@ -20,6 +20,7 @@ _IMAGE_FIGURES = {
 _LINES = {
     "bm25": "BM25 (keywords only)",
     "pixels": "raw pixels",
+    "spectrum": "mean and deviation of log-mel bands",
     "columns": "the columns as they are",
     "raw": "distance of the mean of the last frames from normal (Mahalanobis), no encoder",
     "untrained": "the same encoder, untrained",
@@ -39,6 +40,7 @@ def render_card(manifest: Manifest) -> str:
         _what(manifest),
         _use(manifest),
         _figures(manifest),
+        *verification_card.verification(manifest),
         *_compression(manifest),
         *([table_card.columns(manifest.frontend)] if isinstance(manifest.frontend, TableSettings) else []),
         *monitor_card.promise(manifest),
@@ -65,6 +67,8 @@ def _what(manifest: Manifest) -> str:
         return _titled(manifest, table_card.what(manifest, frontend))
     if isinstance(frontend, SeriesSettings):
         return _titled(manifest, monitor_card.what(manifest, frontend))
+    if isinstance(frontend, AudioSettings):
+        return _titled(manifest, audio_card.what(manifest, frontend))
     prefixes = (
         f" Its first {' or '.join(map(str, sorted(manifest.dims)))} components also work on their own."
         if manifest.dims
@@ -114,6 +118,8 @@ def _use(manifest: Manifest) -> str:
         return table_card.use(manifest, manifest.frontend)
     if isinstance(manifest.frontend, SeriesSettings):
         return monitor_card.use(manifest.frontend)
+    if isinstance(manifest.frontend, AudioSettings):
+        return audio_card.use(manifest, manifest.frontend)
     rows = f"The rows of `embed` are float32, {manifest.dim} components, unit length."
     if isinstance(manifest.frontend, ImageSettings):
         classify = (
@@ -163,28 +169,44 @@ def _how_taught(teacher: TeacherRecord) -> str:
 
 def _figures(manifest: Manifest) -> str:
     if not manifest.metrics:
-        own = {"image": "pictures", "series": "data", "table": "rows"}.get(manifest.frontend.kind, "queries")
+        own = {"image": "pictures", "audio": "recordings", "series": "data", "table": "rows"}.get(
+            manifest.frontend.kind, "queries"
+        )
         return f"## How well it works\n\nNothing was measured. Measure on your own {own} before relying on it."
-    names = list(dict.fromkeys(name for metrics in manifest.metrics.values() for name in metrics))
+    shown = {row: metrics for row, metrics in manifest.metrics.items() if not verification_card.is_attack(row)}
+    names = list(dict.fromkeys(name for metrics in shown.values() for name in metrics))
     rows = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    for line in sorted(manifest.metrics, key=lambda line: list(_LINES).index(line) if line in _LINES else len(_LINES)):
+    for line in sorted(shown, key=lambda line: list(_LINES).index(line) if line in _LINES else len(_LINES)):
         metrics = manifest.metrics[line]
         cells = (figure(metrics[name]) if name in metrics else "" for name in names)
         rows.append(f"| {_LINES.get(line, _plain(line))} | {' | '.join(cells)} |")
-    items = {"image": "pictures", "series": "healthy data with injected faults", "table": "rows"}.get(
-        manifest.frontend.kind, "pairs"
-    )
+    items = {
+        "image": "pictures",
+        "audio": "recordings",
+        "series": "healthy data with injected faults",
+        "table": "rows",
+    }.get(manifest.frontend.kind, "pairs")
     unseen = (
         "On queries that were never trained on (spans of documents, where there is nothing else); the documents were, as those of an index are"
         if manifest.teacher
         else f"On held-out {items} that were never trained on"
     )
+    if manifest.verification is not None:
+        known = (
+            "that were trained on too, by other samples" if manifest.verification.seen else "that were never trained on"
+        )
+        unseen = f"On identities {known}, each enrolled by {manifest.verification.samples} samples"
     intro = f"{unseen}; 95 % bootstrap intervals in brackets where they were computed."
     if manifest.provenance.data_counts.get("machines", 1) > 1 and isinstance(manifest.frontend, SeriesSettings):
         intro += monitor_card.OF_SEVERAL
-    meanings = {"image": _IMAGE_FIGURES, "series": monitor_card.FIGURES, "table": table_card.FIGURES}.get(
-        manifest.frontend.kind
-    )
+    meanings = {
+        "image": _IMAGE_FIGURES,
+        "audio": audio_card.FIGURES,
+        "series": monitor_card.FIGURES,
+        "table": table_card.FIGURES,
+    }.get(manifest.frontend.kind)
+    if manifest.verification is not None:
+        meanings = verification_card.FIGURES
     if meanings:
         intro += "\n\n" + "\n".join(
             f"- `{name}`: {meaning}"
@@ -226,6 +248,7 @@ def _data(manifest: Manifest) -> str:
         rows.append(f"- made from the bundle `{provenance.parent}`")
     vocabulary = {
         "image": "",
+        "audio": "",
         "series": "; names and healthy ranges of channels are",
         "table": "; names of columns and values of categories are",
     }.get(manifest.frontend.kind, "; its vocabulary is")
@@ -233,6 +256,8 @@ def _data(manifest: Manifest) -> str:
 
 
 def _limits(manifest: Manifest) -> str:
+    if manifest.verification is not None:
+        return verification_card.LIMITS
     if isinstance(manifest.frontend, ImageSettings):
         return """## Limits and intended use
 
@@ -246,6 +271,8 @@ def _limits(manifest: Manifest) -> str:
         return table_card.LIMITS
     if isinstance(manifest.frontend, SeriesSettings):
         return monitor_card.LIMITS
+    if isinstance(manifest.frontend, AudioSettings):
+        return audio_card.LIMITS
     return f"""## Limits and intended use
 
 - Meant for ranking texts like those it was trained on. On another subject or language, measure first.

@@ -6,7 +6,15 @@ from nearfar.bundle import monitor_card, table_card
 from nearfar.bundle.bundle import Bundle
 from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Head, Manifest
-from nearfar.frontend.settings import ImageSettings, PairSettings, SeriesSettings, TableSettings, TextSettings
+from nearfar.bundle.verification_rows import verification_rows
+from nearfar.frontend.settings import (
+    AudioSettings,
+    ImageSettings,
+    PairSettings,
+    SeriesSettings,
+    TableSettings,
+    TextSettings,
+)
 
 
 def describe(bundle: Bundle) -> list[tuple[str, str]]:
@@ -25,6 +33,8 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     if manifest.detector is not None and isinstance(frontend, SeriesSettings):
         rows += monitor_card.detector_rows(manifest.detector, frontend)
+    if manifest.verification is not None:
+        rows += verification_rows(manifest.verification)
     if manifest.teacher is not None:
         rows.append(("teacher", f"{manifest.teacher.name}, digest {manifest.teacher.digest}"))
     if manifest.classes:
@@ -105,7 +115,7 @@ def _head(head: Head) -> list[tuple[str, str]]:
 
 
 def _frontend(
-    frontend: TextSettings | ImageSettings | SeriesSettings | PairSettings | TableSettings,
+    frontend: TextSettings | ImageSettings | AudioSettings | SeriesSettings | PairSettings | TableSettings,
 ) -> list[tuple[str, str]]:
     if isinstance(frontend, PairSettings):
         return [
@@ -116,6 +126,11 @@ def _frontend(
         return table_card.rows(frontend)
     if isinstance(frontend, SeriesSettings):
         return monitor_card.channel_rows(frontend)
+    if isinstance(frontend, AudioSettings):
+        shortest, longest = frontend.step / frontend.rate, frontend.longest / frontend.rate
+        return [
+            ("sound", f"{frontend.rate:,} samples a second, {shortest:g} to {longest:g} s, {frontend.bands} mel bands")
+        ]
     if isinstance(frontend, ImageSettings):
         fitted = "central square" if frontend.fit == "crop" else "squashed to a square"
         return [("pixels", f"{frontend.size} x {frontend.size}, {frontend.channels} channels, {fitted}")]

@@ -22,7 +22,14 @@ from pydantic_core import from_json
 
 from nearfar.embedder import Side
 from nearfar.errors import BundleError
-from nearfar.frontend.settings import ImageSettings, PairSettings, SeriesSettings, TableSettings, TextSettings
+from nearfar.frontend.settings import (
+    AudioSettings,
+    ImageSettings,
+    PairSettings,
+    SeriesSettings,
+    TableSettings,
+    TextSettings,
+)
 
 FORMAT: Final = 1
 """The manifest format that this version reads and writes."""
@@ -44,7 +51,7 @@ class Tower(_Part):
 
     graph: FileName
     """The ONNX file. Of a text encoder, inputs `ids` and `mask`, int64 (n, L); of an image encoder, input `pixels`, float32
-    (n, c, h, w) in [0, 1]; of a table encoder, inputs `values`, float32 (n, F), and `codes`, int64 (n, F). Output `embedding`, float32 (n, d), rows of unit length; where the manifest names `classes`, also
+    (n, c, h, w) in [0, 1]; of an audio encoder, input `pcm`, float32 (n, t) in [-1, 1]; of a table encoder, inputs `values`, float32 (n, F), and `codes`, int64 (n, F). Output `embedding`, float32 (n, d), rows of unit length; where the manifest names `classes`, also
     `scores`, float32 (n, classes), one logit a class."""
 
 
@@ -174,6 +181,35 @@ class DetectorRecord(_Part):
     """False alarms a day on healthy data that came after all this was fitted; None where none was left."""
 
 
+class VerificationRecord(_Part):
+    """How samples are held against templates, and when they match."""
+
+    components: PositiveInt
+    """Of a sealed template, a byte each."""
+    samples: PositiveInt
+    """Samples that the templates were made of with which all this was measured."""
+    threshold: Finite | None = None
+    """Least score of a match; None where no trials could support the target: `nearfar calibrate` sets one."""
+    fmr: Annotated[float, Field(gt=0, lt=1)]
+    """The target."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Of the one-sided Clopper-Pearson bound that keeps it."""
+    trials_of: Literal["validation", "own"] = "validation"
+    """Whose trials chose the threshold: identities held out of training, or those that `nearfar calibrate` was given."""
+    seen: bool = False
+    """Whether the trials, and the figures, are of identities that the encoder was trained on."""
+    identities: Annotated[int, Field(ge=0)] = 0
+    """In those trials."""
+    genuine: Annotated[int, Field(ge=0)] = 0
+    """How many trials there were of a sample against the template of its own identity; `impostor`: of another."""
+    impostor: Annotated[int, Field(ge=0)] = 0
+    realised_fmr: Metric | None = None
+    """At the threshold, on these trials; `high` is the bound."""
+    realised_fnmr: Metric | None = None
+    cohort: FileName | None = None
+    """A .npy file, float32 (m, dim), unit rows, to normalise scores by (AS-norm); scores and threshold are then normalised ones."""
+
+
 class TeacherRecord(_Part):
     """The bundle whose space this one has learned, so that its vectors of documents can be searched with queries of this one."""
 
@@ -244,6 +280,7 @@ def _kind_of_frontend(value: Any) -> Any:
 Frontend = Annotated[
     Annotated[TextSettings, Tag("text")]
     | Annotated[ImageSettings, Tag("image")]
+    | Annotated[AudioSettings, Tag("audio")]
     | Annotated[SeriesSettings, Tag("series")]
     | Annotated[TableSettings, Tag("table")]
     | Annotated[PairSettings, Tag("text-pair")],
@@ -253,6 +290,7 @@ Frontend = Annotated[
 _KINDS = {
     "text": "text-dual-encoder",
     "image": "image-encoder",
+    "audio": "audio-encoder",
     "series": "series-monitor",
     "table": "table-encoder",
     "text-pair": "text-cross-encoder",
@@ -272,9 +310,9 @@ class Manifest(_Part):
     format: Literal[1] = FORMAT
     created: AwareDatetime = Field(default_factory=_creation_time)
     name: str = Field(min_length=1, max_length=200)
-    kind: Literal["text-dual-encoder", "image-encoder", "series-monitor", "table-encoder", "text-cross-encoder"] = (
-        "text-dual-encoder"
-    )
+    kind: Literal[
+        "text-dual-encoder", "image-encoder", "audio-encoder", "series-monitor", "table-encoder", "text-cross-encoder"
+    ] = "text-dual-encoder"
     towers: dict[Side, Tower] = {}
     """`query` and `document`; both may name the same graph, and in an image encoder do. A cross-encoder has none."""
     scorer: Scorer | None = None
@@ -295,6 +333,8 @@ class Manifest(_Part):
     """A classifier beside the graph; where there is one it is what classifies, also where the graph has `classes`."""
     detector: DetectorRecord | None = None
     """Of a monitor; one whose detector scores raw features has no towers."""
+    verification: VerificationRecord | None = None
+    """Of an encoder that tells identities apart."""
     compression: tuple[CompressionStep, ...] = ()
     """The steps that made it small, in their order; none where the recipe has none."""
     agreement: Agreement | None = None
@@ -320,7 +360,7 @@ class Manifest(_Part):
         if set(self.towers) != {"query", "document"}:
             raise ValueError(f"towers must be query and document, not {', '.join(sorted(self.towers)) or 'none'}")
         if (
-            self.kind in ("image-encoder", "series-monitor", "table-encoder")
+            self.kind in ("image-encoder", "audio-encoder", "series-monitor", "table-encoder")
             and len({tower.graph for tower in self.towers.values()}) > 1
         ):
             raise ValueError(f"towers of kind {self.kind} must name the same graph")
@@ -328,6 +368,11 @@ class Manifest(_Part):
             raise ValueError("classes must differ from each other")
         if any(prefix >= self.dim for prefix in self.dims):
             raise ValueError(f"dims are prefixes of an embedding: all must be below dim ({self.dim})")
+        if self.verification is not None:
+            if self.kind not in ("image-encoder", "audio-encoder"):
+                raise ValueError(f"verification is of encoders of pictures and of sound, but kind is {self.kind}")
+            if self.verification.components > self.dim:
+                raise ValueError(f"verification.components must be at most dim ({self.dim})")
         return self
 
     def _scores_pairs(self) -> Self:
@@ -348,6 +393,8 @@ class Manifest(_Part):
         """The files that the manifest needs beside itself."""
         graphs = {tower.graph for tower in self.towers.values()} | ({self.scorer.graph} if self.scorer else set())
         beside = {part.weights for part in (self.head, self.detector) if part is not None}
+        if self.verification is not None and self.verification.cohort is not None:
+            beside.add(self.verification.cohort)
         return graphs | set(self.frontend.files) | beside
 
 

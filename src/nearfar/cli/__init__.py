@@ -22,6 +22,7 @@ from nearfar.cli import (
     import_encoder,
     keys,
     monitor,
+    people,
     pictures,
     push,
     recipe,
@@ -69,6 +70,12 @@ app.command()(reranker.reranker)
 app.command()(monitor.monitor)
 app.command()(replay.replay)
 app.command()(calibrate.calibrate)
+app.command()(people.enroll)
+app.command()(people.verify)
+app.command()(people.identify)
+app.command()(people.revoke)
+app.command("people")(people.people)
+app.command()(people.audit)
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(keys.app, name="key")
 app.add_typer(recipe.app, name="recipe")

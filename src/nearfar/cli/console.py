@@ -23,6 +23,7 @@ notes = Console(stderr=True, highlight=False)
 
 _ROWS = {
     "pixels": "raw pixels",
+    "spectrum": "log-mel bands",
     "columns": "columns as they are",
     "raw": "means, no encoder",
     "bm25": "BM25",
@@ -46,6 +47,11 @@ _FIGURES = {
     "recall_at_10": "R@10",
     "recall_at_100": "R@100",
     "mrr_at_10": "MRR@10",
+    "eer": "EER",
+    "fmr100": "FNMR at FMR 1 %",
+    "fmr1000": "at 0.1 %",
+    "one_shot_20": "20-way one-shot",
+    "one_shot_5": "5-way one-shot",
     "fault_auc_pr": "AUC-PR",
     "false_alarms_per_day": "false/day",
 }
@@ -53,9 +59,11 @@ _FIGURES = {
 
 _TITLES = {  # by a figure that nothing else has
     "fault_auc_pr": "Faults injected into held-out healthy data",
+    "eer": "Held-out identities, against templates as a vault keeps them",
     "ndcg_at_10": "Held-out pairs, all documents as candidates",
 }
 _TITLE_OF_ROWS = "Held-out rows, training rows as their neighbours"
+_TITLE_OF_SOUNDS = "Held-out recordings, training recordings as their neighbours"
 _TITLE_OF_PICTURES = "Held-out pictures, training pictures as their neighbours"
 
 
@@ -131,9 +139,14 @@ def show_broken_promise(record: DetectorRecord | None) -> None:
 
 
 def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
-    """The figures of a bundle, its baselines beside it; half the 95 % interval beside the first figure."""
+    """The figures of a bundle, its baselines beside it; half the 95 % interval beside the first figure. No attacks."""
+    from nearfar.bundle.verification_card import is_attack
+
+    metrics = {row: values for row, values in metrics.items() if not is_attack(row)}
     names = [name for name in _FIGURES if any(name in values for values in metrics.values())]
-    usual = _TITLE_OF_ROWS if "columns" in metrics else _TITLE_OF_PICTURES
+    usual = (
+        _TITLE_OF_ROWS if "columns" in metrics else _TITLE_OF_SOUNDS if "spectrum" in metrics else _TITLE_OF_PICTURES
+    )
     table = Table(
         title=next((title for name, title in _TITLES.items() if name in names), usual),
         title_justify="left",
@@ -158,6 +171,11 @@ def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
         named = "bundle" if row == "bundle" and "ndcg_at_10" not in names else _ROWS.get(row, row)
         table.add_row(named, *cells, style="bold" if row == list(metrics)[-1] else "")
     return table
+
+
+def row_name(row: str) -> str:
+    """What a row of figures is called on screen."""
+    return "bundle" if row == "bundle" else _ROWS.get(row, row)
 
 
 def show_skipped(skipped: Mapping[str, int], examples: Sequence[str]) -> None:

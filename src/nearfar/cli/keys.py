@@ -1,4 +1,4 @@
-"""`nearfar key`: how the key of an encrypted index is kept, and changing that."""
+"""`nearfar key`: how the key of an encrypted index or a vault is kept, and changing that."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import typer
 
 from nearfar.cli.options import AsJson
 
-app = typer.Typer(name="key", help="See and change how the key of an encrypted index is kept.", no_args_is_help=True)
+app = typer.Typer(
+    name="key", help="See and change how the key of an encrypted index or a vault is kept.", no_args_is_help=True
+)
 
-Index = Annotated[Path, typer.Argument(metavar="INDEX", help="An encrypted index.")]
+Index = Annotated[Path, typer.Argument(metavar="INDEX|VAULT", help="An encrypted index, or a vault of templates.")]
 
 
 @app.callback()
 def _key() -> None:
-    """See and change how the key of an encrypted index is kept."""
+    """See and change how the key of an encrypted index or a vault is kept."""
 
 
 @app.command()
@@ -39,7 +41,7 @@ def status(index: Index, as_json: AsJson = False) -> None:
 
 @app.command()
 def passphrase(index: Index) -> None:
-    """Change the passphrase; the documents are not encrypted anew.
+    """Change the passphrase; nothing else is encrypted anew.
 
     Asked at the terminal, or taken from NEARFAR_PASSPHRASE and NEARFAR_NEW_PASSPHRASE. Copies of key.json made before
     still open with the old passphrase.
@@ -57,7 +59,7 @@ def move(
         str, typer.Argument(metavar="PLACE", help="keystore:NAME, credential:NAME, passphrase or file:PATH.")
     ],
 ) -> None:
-    """Keep the key in another place from now on; the documents are not encrypted anew."""
+    """Keep the key in another place from now on; nothing else is encrypted anew."""
     from nearfar.edge.keys import key_status, move_key
 
     before = key_status(index).rung

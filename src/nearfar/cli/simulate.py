@@ -1,4 +1,4 @@
-"""`nearfar simulate`: made sensor data whose faults are known, to try things with."""
+"""`nearfar simulate`: made sensor data whose faults are known, and made voices, to try things with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from nearfar.progress import Tick
     from nearfar.sources.recording import Recording
 
-app = typer.Typer(help="Make sensor data with known faults, to try a monitor with.", no_args_is_help=True)
+app = typer.Typer(
+    help="Make sensor data with known faults, or recordings of voices, to try things with.", no_args_is_help=True
+)
 
 Folder = Annotated[
     Path, typer.Option("--output", "-o", help="The folder; what is written goes to `healthy` and `faulty` in it.")
@@ -89,6 +91,33 @@ def plant(
         for one in planned
     ]
     _write(output, recordings, pieces * block, told)
+
+
+@app.command()
+def voices(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder; in it, one for each person and session.")],
+    identities: Annotated[int, typer.Option("--identities", min=1, max=10_000, help="How many people.")] = 24,
+    clips: Annotated[int, typer.Option("--clips", min=1, max=10_000, help="Recordings of each.")] = 20,
+    sessions: Annotated[
+        int,
+        typer.Option("--sessions", min=1, max=100, help="Of each person, every one with its own room and microphone."),
+    ] = 2,
+    rate: Annotated[int, typer.Option("--rate", min=8000, max=96_000, help="Samples a second.")] = 16_000,
+    seed: Seed = 0,
+) -> None:
+    """People who say made words, as WAV files: <person>/<session>/<word>-<number>.wav."""
+    from nearfar.cli.console import out, progress_lines
+    from nearfar.simulate import simulate_voices, write_wav
+
+    made = simulate_voices(identities, clips, seed=seed, rate=rate, sessions=sessions)
+    with progress_lines() as stages:
+        files = write_wav(made, output, rate, stages("voices"))
+    size = sum(path.stat().st_size for path in files)
+    out.print(
+        f"{output}  {len(files):,} recordings of {identities:,} people, {size / (2 * rate):,.0f} s, {size / 1e6:,.2f} MB",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 def _times(faults: int, seconds: int) -> list[tuple[float, float]]:

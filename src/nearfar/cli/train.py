@@ -123,12 +123,44 @@ def show_columns(bundle: Bundle) -> None:
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     pairs: Annotated[
-        Path, typer.Argument(help="Table of held-out pairs (.jsonl, .csv, .parquet); of a monitor labelled samples.")
+        Path,
+        typer.Argument(
+            help="Table of held-out pairs (.jsonl, .csv, .parquet); of a monitor labelled samples; of an encoder of identities a folder with "
+            "a folder for each, or a table."
+        ),
     ],
     query: Annotated[str, typer.Option(help="Column with the queries.")] = "query",
     positive: Annotated[str, typer.Option(help="Column with what each should find: a text or a list.")] = "positive",
     json_output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
-    label: stream_options.Label = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Of identities: draw the DET curve as .png or .html.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Of identities: samples that each is enrolled with.")
+    ] = None,
+    attacks: Annotated[bool, typer.Option("--attacks/--no-attacks", help="Of identities: attack as well.")] = True,
+    item: Annotated[
+        str | None, typer.Option("--item", help="Of a table of identities: column with the picture or recording.")
+    ] = None,
+    session: Annotated[
+        str | None,
+        typer.Option("--session", help="Of a table of identities: column that says what was taken in one go."),
+    ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option("--attribute", help="Of a table of identities: column whose groups are told apart (sex, camera)."),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="Of a table of identities: column with the split; `train` is left out."),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label",
+            help="Column that is not 0 where a fault is known, by default `label` or `anomaly`; of identities who it is.",
+        ),
+    ] = None,
     threshold: stream_options.Threshold = None,
     time: stream_options.Time = None,
     channel: stream_options.Channel = None,
@@ -142,7 +174,8 @@ def evaluate(
     """Measure a bundle on your own data.
 
     Of texts: does a query find its text among all texts of the table, BM25 beside it? Of a monitor: do its alarms fit the faults that
-    somebody has labelled (--label), an alarm that is always on beside it?
+    somebody has labelled (--label), an alarm that is always on beside it? Of an encoder of pictures or sound: does it tell people
+    apart whom it has never met, and what do attacks on templates and samples do?
     """
     import json
 
@@ -158,6 +191,22 @@ def evaluate(
 
         reading = Reading(time, machine_column, channel, value, label, machines, rate, timezone)
         evaluate_stream(opened, pairs, reading, machine=machine, threshold=threshold, json_output=json_output)
+        return
+    if opened.manifest.kind == "audio-encoder" or opened.manifest.kind == "image-encoder":
+        from nearfar.cli.evaluate_identity import evaluate_people
+        from nearfar.edge.verify.samples import SampleColumns
+
+        columns = SampleColumns(item, label or "label", session, split, attribute)
+        evaluate_people(
+            opened,
+            pairs,
+            columns,
+            samples=samples,
+            threshold=threshold,
+            attacks=attacks,
+            plot=plot,
+            json_output=json_output,
+        )
         return
     with progress_lines() as stages:
         scores = road.evaluate(bundle, pairs, query=query, positive=positive, stages=stages)

@@ -1,4 +1,4 @@
-"""A bundle's encoder on the device: texts, pictures, rows or windows of sensor data in, vectors out, through onnxruntime."""
+"""A bundle's encoder on the device: texts, pictures, recordings, rows or windows of sensors in, vectors out."""
 
 from __future__ import annotations
 
@@ -106,11 +106,13 @@ class Encoder:
         return self._bundle.manifest.classes
 
     def embed(self, items: Sequence[Item], side: Side = "document", *, batch_size: int = 64) -> Vectors:
-        """Embed texts, pictures or rows, whichever the bundle is made for.
+        """Embed texts, pictures, recordings or rows, whichever the bundle is made for.
 
         Args:
             items: n texts of any length, also empty ones; or n pictures, each a path, the bytes of a file, or an array
-                (h, w) or (h, w, c) of uint8, uint16 or float32 in [0, 1]; or n rows, each a mapping of columns to cells.
+                (h, w) or (h, w, c) of uint8, uint16 or float32 in [0, 1]; or n recordings, each a path, the bytes of a
+                file, an array (t,) at the rate of the bundle, or a pair of an array and its rate; or n rows, each a mapping
+                of columns to cells.
             side: which tower and prompt to use.
             batch_size: most items in one run of the graph; less where they are large. It changes speed and memory, not the
                 result beyond rounding.
@@ -119,8 +121,8 @@ class Encoder:
             float32 (n, d), rows of unit length, in the order of `items`.
 
         Raises:
-            DataError: an item is not a string, a picture that can be used, or a row with a known column.
-            MissingExtraError: Pillow, which reads pictures, is not installed.
+            DataError: an item is not a string, a picture or recording that can be used, or a row with a known column.
+            MissingExtraError: what reads pictures (Pillow) or recordings (soundfile, soxr) is not installed.
             BundleError: the graph fails on these items.
         """
         self._check(items, batch_size)

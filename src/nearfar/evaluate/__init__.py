@@ -17,7 +17,9 @@ from nearfar.evaluate.columns import ColumnEmbedder
 from nearfar.evaluate.diagnose import diagnose
 from nearfar.evaluate.exact_intervals import binomial_interval, poisson_interval
 from nearfar.evaluate.faults import InjectedFault, inject_stream, inject_windows
+from nearfar.evaluate.few_shot import OneShot, one_shot_accuracy
 from nearfar.evaluate.health import Health, measure_health
+from nearfar.evaluate.identity_bootstrap import verification_intervals
 from nearfar.evaluate.instances import instance_recall_at_1
 from nearfar.evaluate.knn import class_mean_predict, knn_correct, knn_predict, leave_one_out_knn
 from nearfar.evaluate.labelled import LabelledScores, LabelledTask, embedded_units, measure_labelled, score_labelled
@@ -27,12 +29,23 @@ from nearfar.evaluate.probe import Probe, few_label_probe, linear_probe
 from nearfar.evaluate.report import as_figures, as_table, ratios
 from nearfar.evaluate.retrieval import RetrievalScores, measure, rank_dense
 from nearfar.evaluate.task import RetrievalTask
+from nearfar.evaluate.verification import (
+    DetCurve,
+    ErrorRates,
+    Trials,
+    det_curve,
+    equal_error_rate,
+    error_rates,
+    fnmr_at_fmr,
+)
 from nearfar.evaluate.vus import vus_pr
 
 __all__ = [
     "AnomalyScores",
     "Clustering",
     "ColumnEmbedder",
+    "DetCurve",
+    "ErrorRates",
     "EventScores",
     "FrameScores",
     "Health",
@@ -40,21 +53,27 @@ __all__ = [
     "Interval",
     "LabelledScores",
     "LabelledTask",
+    "OneShot",
     "PixelEmbedder",
     "Probe",
     "RetrievalScores",
     "RetrievalTask",
+    "Trials",
     "as_figures",
     "as_table",
     "auc_pr",
     "binomial_interval",
     "class_mean_predict",
     "compare_clusters",
+    "det_curve",
     "diagnose",
     "embedded_units",
+    "equal_error_rate",
+    "error_rates",
     "event_scores",
     "false_alarms_per_day",
     "few_label_probe",
+    "fnmr_at_fmr",
     "frame_scores",
     "inject_stream",
     "inject_windows",
@@ -72,6 +91,7 @@ __all__ = [
     "mrr_at",
     "ndcg_at",
     "nmi_interval",
+    "one_shot_accuracy",
     "poisson_interval",
     "rank_bm25",
     "rank_dense",
@@ -79,5 +99,6 @@ __all__ = [
     "ratios",
     "recall_at",
     "score_labelled",
+    "verification_intervals",
     "vus_pr",
 ]

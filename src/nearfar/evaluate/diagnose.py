@@ -36,6 +36,7 @@ _AGAINST_COLLAPSE = {
     "simsiam": f"{_RATE}, and keep the predictor and the stopped gradient",
     "barlow_twins": f"{_RATE}, or raise method.off_diagonal",
     "vicreg": f"raise method.variance beside method.invariance, or {_RATE}",
+    "triplet": f"{_RATE}, or begin with sup_con: the hardest triplets of an untrained encoder pull everything to one place",
     "swav": f"{_RATE}, raise method.freeze_prototypes, lower method.epsilon, and use no more prototypes than pictures a step",
 }
 _AGAINST_LOSS = {
@@ -45,7 +46,10 @@ _AGAINST_LOSS = {
     "vicreg": f"raise method.covariance and method.variance beside method.invariance, or {_RATE}",
     "swav": f"lower method.epsilon, raise method.freeze_prototypes, or {_RATE}",
 }
-_BY_LABELS = ("sup_con", "classifier")
+_OF_CLASSES = ("classifier", "arc_face")
+"""Told apart by fixed places: where all embeddings are equal the loss is that of chance, so they do not stay so. ArcFace's do draw
+together at first, and part again."""
+_BY_LABELS = ("sup_con", "classifier", "arc_face", "triplet")
 
 
 def diagnose(
@@ -69,7 +73,7 @@ def diagnose(
     main = compared or features
     if not (math.isfinite(features[-1].embedding_std) and math.isfinite(main[-1].embedding_std)):
         return _diverged(main[-1])
-    if main[-1].step < FIRST_STEPS or len(main) < 3 or method == "classifier":
+    if main[-1].step < FIRST_STEPS or len(main) < 3 or method in _OF_CLASSES:
         return None
     found = None
     if main[-1].step >= SETTLED * total_steps:

@@ -6,17 +6,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nearfar.frontend.audio import AudioError, AudioFrontend
     from nearfar.frontend.decoding import PictureError
     from nearfar.frontend.frontend import Frontend, GraphInput, open_frontend
     from nearfar.frontend.grid import Frames, Grid
     from nearfar.frontend.image import ImageFrontend
     from nearfar.frontend.pairs import PairFrontend
     from nearfar.frontend.series import SeriesFrontend
-    from nearfar.frontend.settings import ImageSettings, PairSettings, SeriesSettings, TableSettings, TextSettings
+    from nearfar.frontend.settings import (
+        AudioSettings,
+        ImageSettings,
+        PairSettings,
+        SeriesSettings,
+        TableSettings,
+        TextSettings,
+    )
     from nearfar.frontend.table import TableFrontend
     from nearfar.frontend.text import TextFrontend
 
 _HOMES = {
+    "AudioError": "audio",
+    "AudioFrontend": "audio",
+    "AudioSettings": "settings",
     "Frames": "grid",
     "Frontend": "frontend",
     "GraphInput": "frontend",
@@ -36,6 +47,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "AudioError",
+    "AudioFrontend",
+    "AudioSettings",
     "Frames",
     "Frontend",
     "GraphInput",

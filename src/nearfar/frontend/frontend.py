@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy.typing as npt
 
 from nearfar.embedder import Item, Side
-from nearfar.frontend.settings import ImageSettings, SeriesSettings, TableSettings, TextSettings
+from nearfar.frontend.settings import AudioSettings, ImageSettings, SeriesSettings, TableSettings, TextSettings
 
 Feed = dict[str, npt.NDArray[Any]]
 """The inputs of one run of a graph, by name; the first axis of each counts items."""
@@ -80,7 +80,7 @@ class Frontend(Protocol):
 
 
 def open_frontend(
-    settings: TextSettings | ImageSettings | SeriesSettings | TableSettings,
+    settings: TextSettings | ImageSettings | AudioSettings | SeriesSettings | TableSettings,
     read: Callable[[str], bytes],
     directory: Path,
 ) -> Frontend:
@@ -98,6 +98,10 @@ def open_frontend(
         from nearfar.frontend.image import ImageFrontend
 
         return ImageFrontend(settings)
+    if isinstance(settings, AudioSettings):
+        from nearfar.frontend.audio import AudioFrontend
+
+        return AudioFrontend(settings)
     if isinstance(settings, SeriesSettings):
         from nearfar.frontend.series import SeriesFrontend
 

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from nearfar.errors import DataError
+from nearfar.frontend.item_error import ItemError
 
 
-class PictureError(DataError):
-    """One picture cannot be used; who reads many may count by `reason` and go on.
-
-    Attributes:
-        reason: one of a few.
-        detail: about this picture; may be empty.
-        name: which picture; empty until somebody knows.
-    """
-
-    def __init__(self, reason: str, detail: str = "", name: str = "") -> None:
-        what = f"{reason} ({detail})" if detail else reason
-        super().__init__(f"{name}: {what}" if name else what)
-        self.reason, self.detail, self.name = reason, detail, name
-
-    def __reduce__(self) -> tuple[type[PictureError], tuple[str, str, str]]:
-        return type(self), (self.reason, self.detail, self.name)
+class PictureError(ItemError):
+    """One picture cannot be used; who reads many may count by `reason` and go on."""
 
 
 # Pillow's own limit between a large picture and one made to fill the memory.

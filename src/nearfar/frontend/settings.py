@@ -90,6 +90,58 @@ class ImageSettings(_FrontendSettings):
         return self
 
 
+class AudioSettings(_FrontendSettings):
+    """Settings of an `AudioFrontend`, and of the log-mel spectrogram that the graph computes of its samples.
+
+    The spectrogram: frames of `frame` samples every `hop` samples, the first at sample 0 and none beyond the end; a Hann window
+    (periodic); the power of the discrete Fourier transform of `frame` points; triangular mel bands (O'Shaughnessy's scale,
+    2595 log10(1 + f / 700)) of height 1; the natural logarithm of power + `floor`; with `centre`, minus its mean over the frames.
+    """
+
+    kind: Literal["audio"] = "audio"
+    rate: Annotated[int, Field(ge=1000, le=192_000)]
+    """Samples a second that the graph takes."""
+    trim: bool = True
+    """Leave out what is silent before and after the sound."""
+    step: PositiveInt
+    """In samples: what is shorter is repeated up to this, and every length is brought to a multiple of it by repeating."""
+    longest: PositiveInt
+    """In samples: what is longer is cut. A multiple of `step`."""
+    frame: PositiveInt
+    """Samples of a short-time spectrum."""
+    hop: PositiveInt
+    """Samples from one to the next."""
+    bands: PositiveInt
+    """Mel bands."""
+    lowest: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Lower end of the first band in Hz."""
+    highest: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Upper end of the last band in Hz."""
+    floor: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-6
+    """Added to the power of a band before the logarithm; samples are in [-1, 1]."""
+    centre: bool = True
+    """Whether each band's mean over the recording is taken away."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the frontend needs in a bundle: none."""
+        return ()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not self.hop <= self.frame <= self.step <= self.longest:
+            raise ValueError(
+                f"hop ({self.hop}), frame ({self.frame}), step ({self.step}) and longest ({self.longest}) must ascend"
+            )
+        if self.longest % self.step:
+            raise ValueError(f"longest ({self.longest}) must be a multiple of step ({self.step})")
+        if not self.lowest < self.highest <= self.rate / 2:
+            raise ValueError(
+                f"bands from {self.lowest:g} to {self.highest:g} Hz must lie between 0 and half of the rate ({self.rate / 2:g} Hz)"
+            )
+        return self
+
+
 class ChannelSettings(_FrontendSettings):
     """One sensor, and what was normal of it."""
 

@@ -14,13 +14,14 @@ import torch
 from nearfar.embedder import Side
 from nearfar.errors import DataError, RunError
 from nearfar.frontend import ImageFrontend, ImageSettings
-from nearfar.learn.data.picture_rows import PictureRows
+from nearfar.learn.data.picture_rows import PictureRows, trained_identities
 from nearfar.learn.data.pictures import PictureCorpus, prepare_pictures
 from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.encoders.build_image import build_image_encoder
 from nearfar.learn.encoders.heads import norm_by_item
 from nearfar.learn.encoders.image import ImageEncoder
-from nearfar.learn.methods.build import build_image_method
+from nearfar.learn.encoders.view_encoder import ViewEncoder
+from nearfar.learn.methods.build import build_view_method, views_looked_at
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.reason import first_line
 from nearfar.learn.trainer.fit import load_weights, planned_steps
@@ -70,19 +71,30 @@ class PreparedPictures:
     def workload(self, recipe: Recipe, *, threads: int, say: Callable[[str], None]) -> Workload:
         """What a fit works on; see `Prepared`."""
         views, settings, frontend = self.views(recipe), recipe.of_images.method, recipe.of_images.frontend
-        rows = PictureRows.of(
-            self.corpus,
-            views,
-            seed=recipe.seed,
-            labels_per_class=recipe.data.labels_per_class,
-            labelled_only=isinstance(settings, Classifier),
-        )
+        if recipe.identity is not None:
+            rows = PictureRows.by_identity(self.corpus, views, recipe.identity, seed=recipe.seed)
+            if rows.identities is not None and rows.identities.singles:
+                singles = rows.identities.singles // rows.turned
+                say(f"{singles:,} identities have one sample only: only its views tell how it may look")
+        else:
+            rows = PictureRows.of(
+                self.corpus,
+                views,
+                seed=recipe.seed,
+                labels_per_class=recipe.data.labels_per_class,
+                labelled_only=isinstance(settings, Classifier),
+            )
         steps = planned_steps(recipe, len(rows))
         method = build_method(recipe, self.corpus)
         validation = None
         if bool((self.corpus.side == VALIDATION).any()):
             validation = OnlineFigures(
-                self.corpus, views, frontend=frontend, seed=recipe.seed, k=recipe.evaluate.neighbours
+                self.corpus,
+                views,
+                frontend=frontend,
+                seed=recipe.seed,
+                k=recipe.evaluate.neighbours,
+                strangers=recipe.identity is not None and recipe.data.split.identities == "unseen",
             )
             if recipe.train.early_stop is not None and not validation.has_labels:
                 raise DataError(
@@ -90,8 +102,8 @@ class PreparedPictures:
                     "to folder or data.source.columns.label, or train.early_stop to null"
                 )
         shown = "knn_accuracy" if validation is not None and validation.has_labels else "view_recall"
-        classifies = isinstance(settings, Classifier)
-        surroundings = ViewSteps(method, views, kind=settings.kind, total_steps=steps, count=1 if classifies else None)
+        count = views_looked_at(settings, identity=recipe.identity is not None)
+        surroundings = ViewSteps(method, views, kind=settings.kind, total_steps=steps, count=count)
         slower = [(method.encoder, settings.encoder_rate)] if isinstance(settings, Classifier) else []
         return Workload(rows, method, steps, surroundings, validation, shown=shown, groups=slower)
 
@@ -155,7 +167,7 @@ class PictureEmbedder:
         dim: keep only so many components.
     """
 
-    def __init__(self, encoder: ImageEncoder, frontend: ImageFrontend, *, dim: int | None = None) -> None:
+    def __init__(self, encoder: ViewEncoder, frontend: ImageFrontend, *, dim: int | None = None) -> None:
         self.encoder, self.frontend = encoder, frontend
         self._dim = dim or encoder.dim
 
@@ -187,9 +199,10 @@ def build_method(recipe: Recipe, corpus: PictureCorpus) -> ImageMethod:
 
 
 def _method(recipe: Recipe, corpus: PictureCorpus, encoder: ImageEncoder) -> ImageMethod:
-    method = build_image_method(
-        recipe.of_images.method, encoder, items=len(corpus.labels), classes=len(corpus.counts.classes)
-    )
+    classes = len(corpus.counts.classes)
+    if recipe.identity is not None:
+        classes = len(trained_identities(corpus)) * recipe.identity.turned
+    method = build_view_method(recipe.of_images.method, encoder, items=len(corpus.labels), classes=classes)
     if getattr(recipe.of_images.encoder, "norm", "batch") == "group":
         norm_by_item(method)  # the heads too: one BatchNorm is enough to make pictures depend on each other
     return method

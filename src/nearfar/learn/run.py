@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nearfar.errors import DataError, NearfarError, RunError
+from nearfar.learn.clips import PreparedClips, TrainedClips
 from nearfar.learn.data.whole import write_whole
 from nearfar.learn.pairs import PreparedPairs, TrainedPairs
 from nearfar.learn.pictures import PreparedPictures, TrainedPictures
@@ -20,15 +21,16 @@ from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, dump_recipe, load_recipe
 from nearfar.recipe.modality import Modality
 
-PreparedRun = PreparedPairs | PreparedPictures | PreparedSeries | PreparedRows
+PreparedRun = PreparedPairs | PreparedPictures | PreparedClips | PreparedSeries | PreparedRows
 """The data of a run, by what it is of."""
 
-TrainedRun = TrainedPairs | TrainedPictures | TrainedSeries | TrainedRows
+TrainedRun = TrainedPairs | TrainedPictures | TrainedClips | TrainedSeries | TrainedRows
 """A finished run, by what it learned from."""
 
 _PREPARED: Mapping[Modality, type[PreparedRun]] = {
     "text": PreparedPairs,
     "image": PreparedPictures,
+    "audio": PreparedClips,
     "series": PreparedSeries,
     "table": PreparedRows,
 }
@@ -151,7 +153,7 @@ def _train(
 
 
 def _is_prepared(directory: Path) -> bool:
-    wholes = ("corpus.json", "pictures.json", "series.json", "rows.json")
+    wholes = ("corpus.json", "pictures.json", "clips.json", "series.json", "rows.json")
     return any((directory / "data" / name).is_file() for name in wholes)
 
 

@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, Strict, model_validator
 
+from nearfar.recipe.audio import AudioSource
+from nearfar.recipe.identity import IdentityPairing
 from nearfar.recipe.pairing import PairingRule
 from nearfar.recipe.series import HealthyPairing, SeriesSource
 from nearfar.recipe.settings import Amount, Count, Fraction, Settings
@@ -90,6 +92,11 @@ class ImageColumns(Settings):
     """Column with a unique name; by default file and row number."""
     group: str | None = None
     """Column that says what belongs together (one patient, one film), for a split by group."""
+    session: str | None = None
+    """Column that says which pictures of an identity were taken in one go; for the pairing `identity`. Of a folder, the folders
+    below that of the label do."""
+    attribute: str | None = None
+    """Column with an attribute (sex, age group, camera) whose groups error rates are told apart for; nothing is learned from it."""
 
 
 class ImageTableSource(Settings):
@@ -111,7 +118,7 @@ class DigitsSource(Settings):
 ImageSource = ImagesSource | ImageTableSource | DigitsSource
 TextSource = FolderSource | TableSource | DocstringsSource
 
-Source = Annotated[TextSource | ImageSource | SeriesSource | RowsSource, Field(discriminator="kind")]
+Source = Annotated[TextSource | ImageSource | SeriesSource | RowsSource | AudioSource, Field(discriminator="kind")]
 
 
 class ColumnsPairing(PairingRule):
@@ -165,7 +172,7 @@ class SpansPairing(PairingRule):
 
 
 class ViewsPairing(PairingRule):
-    """Two views of one picture, or of one row of a table, belong together; how they are drawn is said in `views`, or for rows in
+    """Two views of one picture, recording, or row of a table belong together; how they are drawn is said in `views`, or for rows in
     `method`. What else is positive (pictures of one label for `sup_con`, nearest neighbours for `nnclr`) the method says.
     """
 
@@ -174,12 +181,13 @@ class ViewsPairing(PairingRule):
 
 TextPairing = ColumnsPairing | LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing | SpansPairing
 
-Pairing = Annotated[TextPairing | ViewsPairing | HealthyPairing, Field(discriminator="kind")]
+Pairing = Annotated[TextPairing | ViewsPairing | IdentityPairing | HealthyPairing, Field(discriminator="kind")]
 
 _OF_ITEMS = (
     # What a source yields, its classes, and the rules that such items are paired by.
     ("text", TextSource, TextPairing, ""),
-    ("pictures", ImageSource, ViewsPairing, "; the pairing of pictures is 'views'"),
+    ("pictures", ImageSource, ViewsPairing | IdentityPairing, "; the pairing of pictures is 'views' or 'identity'"),
+    ("recordings", AudioSource, ViewsPairing | IdentityPairing, "; the pairing of recordings is 'views' or 'identity'"),
     ("series", SeriesSource, HealthyPairing, "; the pairing of series is 'healthy'"),
     ("rows", RowsSource, ViewsPairing, "; the pairing of rows is 'views'"),
 )
@@ -195,8 +203,13 @@ class Split(Settings):
     between.
     """
 
-    by: Literal["random", "group"] = "random"
-    """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part."""
+    by: Literal["random", "group", "identity"] = "random"
+    """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part.
+    `identity` keeps all samples of an identity together; with the pairing `identity` it is the default, and an identity on two
+    sides is refused, wherever the split comes from."""
+    identities: Literal["unseen", "seen"] = "unseen"
+    """`seen` lets the pairing `identity` hold out samples of identities that it trains on: for a device that will only ever know
+    these. Figures are then of people that the encoder was trained on, and the card says so."""
     validation: Fraction = 0.05
     """Share of the pairs or pictures to stop and to choose by."""
     test: Fraction = 0.1
@@ -233,6 +246,32 @@ class Data(Settings):
             return {"pairings": [{"kind": rule}], **values}
         return values
 
+    @model_validator(mode="before")
+    @classmethod
+    def _identities_are_held_out_whole(cls, values: object) -> object:
+        if not isinstance(values, Mapping) or not has_identities(values.get("pairings")):
+            return values
+        split = values.get("split", {})
+        if not isinstance(split, Mapping) or split.get("identities") == "seen":
+            return values
+        return {**values, "split": {"by": "identity", **split}}
+
+    @model_validator(mode="after")
+    def _identities_fit(self) -> Self:
+        learned = any(isinstance(pairing, IdentityPairing) for pairing in self.pairings)
+        if learned and len(self.pairings) > 1:
+            raise ValueError("the pairing 'identity' stands alone: leave the other rules out")
+        if not learned and self.split.identities == "seen":
+            raise ValueError("split.identities is for the pairing 'identity': leave it out")
+        if not learned and self.split.by == "identity":
+            raise ValueError("split.by identity is for the pairing 'identity': set it to random or group")
+        if learned and self.split.by == "random" and self.split.identities == "unseen":
+            raise ValueError(
+                "split.by is random, so held-out samples would be of identities that were trained on: set it to identity, or set "
+                "split.identities to seen if the device will only ever know these"
+            )
+        return self
+
     @model_validator(mode="after")
     def _something_is_measured(self) -> Self:
         if not any(pairing.measure for pairing in self.pairings):
@@ -255,3 +294,9 @@ class Data(Settings):
                 "use lead_body, title_body, heading_section or spans"
             )
         return self
+
+
+def has_identities(pairings: object) -> bool:
+    """Whether one of some rules, not yet checked, is that of identities."""
+    rules = pairings if isinstance(pairings, (list, tuple)) else ()
+    return any(isinstance(rule, Mapping) and rule.get("kind") == "identity" for rule in rules)

@@ -34,7 +34,10 @@ class CnnEncoder(ConvolutionSettings):
     width: Width = 32
     """Channels after the first layer; the later ones have twice as many."""
     dim: Dimension = 128
-    """Channels after the last layer: components of an embedding."""
+    """Components of an embedding."""
+    pool: Literal["mean", "map"] = "mean"
+    """What becomes of the last layer's map: its mean over all places (its channels are then the components), or a linear map of all
+    of it, which knows where things are: for glyphs, marks and aligned faces, where the place of a stroke matters."""
 
     @property
     def output_dim(self) -> int:

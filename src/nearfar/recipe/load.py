@@ -96,7 +96,7 @@ def _fill_kind_of_views(data: dict[str, Any]) -> None:
     views, frontend = data.get("views"), data.get("frontend")
     if isinstance(views, dict) and "kind" not in views:
         kind = frontend.get("kind") if isinstance(frontend, dict) else None
-        views["kind"] = kind if kind == "series" else "image"
+        views["kind"] = kind if kind in ("audio", "series") else "image"
 
 
 class _Rebase:

@@ -150,8 +150,9 @@ class SupCon(_OfPictures):
     kind: Literal["sup_con"]
     temperature: Sharpness = 0.1
     """Divides the cosines; as in the paper."""
-    projector: Widths = (256, 128)
-    """Width of each layer after the encoder, without BatchNorm; the paper has 2048, 128."""
+    projector: tuple[Count, ...] = (256, 128)
+    """Width of each layer after the encoder, without BatchNorm; the paper has 2048, 128. `[]` compares what the encoder gives, which
+    is what ships."""
 
 
 class Nnclr(_OfPictures):
@@ -221,6 +222,11 @@ class Classifier(_OfPictures):
     label_smoothing: Fraction = 0.0
     """Share of the target that is spread over all labels (arXiv:1512.00567)."""
 
+
+AudioMethodSettings = (
+    SimClr | MocoV2 | MocoV3 | Byol | SimSiam | BarlowTwins | VicReg | SupCon | Nnclr | InstanceDiscrimination
+)
+"""Those of them that need no map of places and no crops: for recordings as well."""
 
 ImageMethodSettings = (
     SimClr

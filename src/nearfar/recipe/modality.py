@@ -6,17 +6,19 @@ from dataclasses import dataclass
 from types import UnionType
 from typing import Literal
 
+from nearfar.recipe.audio import AudioEncoderSettings, AudioSource, AudioViews
 from nearfar.recipe.data import ImageSource, TextSource
 from nearfar.recipe.distil import Distil
+from nearfar.recipe.identity import IdentityMethodSettings
 from nearfar.recipe.image_encoders import ImageEncoderSettings
-from nearfar.recipe.methods import ImageMethodSettings
+from nearfar.recipe.methods import AudioMethodSettings, ImageMethodSettings
 from nearfar.recipe.pair_method import DualEncoder
 from nearfar.recipe.series import FaultContrast, SeriesEncoderSettings, SeriesSource, SeriesViews
 from nearfar.recipe.table import RowsSource, Scarf, TableEncoderSettings
 from nearfar.recipe.text import TextEncoderSettings
 from nearfar.recipe.views import Views
 
-Modality = Literal["text", "image", "series", "table"]
+Modality = Literal["text", "image", "audio", "series", "table"]
 """What the items are, by the kind of the frontend."""
 
 
@@ -59,11 +61,21 @@ PARTS: dict[Modality, Parts] = {
         "pictures",
         ImageSource,
         ImageEncoderSettings,
-        ImageMethodSettings,
+        ImageMethodSettings | IdentityMethodSettings,
         "choose one for pictures, such as simclr",
         baselines=("pixels", "untrained"),
         metrics=("knn_accuracy",),
         views=Views,
+    ),
+    "audio": Parts(
+        "recordings",
+        AudioSource,
+        AudioEncoderSettings,
+        AudioMethodSettings | IdentityMethodSettings,
+        "choose one for recordings, such as sup_con for identities or simclr for sounds without labels",
+        baselines=("spectrum", "untrained"),
+        metrics=("knn_accuracy",),
+        views=AudioViews,
     ),
     "series": Parts(
         "series",

@@ -19,8 +19,8 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
         `sources`: for each in use its numbers; `mining`: the rule, or None; `ignored`: in words, what was left out of every
         source; `margin`, `debias` and `hardness` as in the recipe.
     """
-    if recipe.modality == "image":
-        return _policy_of_images(recipe)
+    if recipe.modality in ("image", "audio"):
+        return _policy_of_views(recipe)
     if recipe.modality == "series":
         return _policy_of_series(recipe)
     if recipe.modality == "table":
@@ -60,15 +60,17 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _policy_of_images(recipe: Recipe) -> dict[str, Any]:
-    """What a method for pictures compares with is its own; its keys say how much of it."""
-    method = recipe.of_images.method.model_dump(mode="json")
+def _policy_of_views(recipe: Recipe) -> dict[str, Any]:
+    """What a method for pictures and recordings compares with is its own; its keys say how much of it."""
+    item = "picture" if recipe.modality == "image" else "recording"
+    method = recipe.method.model_dump(mode="json")
     own = {key: value for key, value in method.items() if key in _OF_IMAGES and value is not None}
     without = method["kind"] in _WITHOUT_NEGATIVES
+    ignored = "samples of its identity" if recipe.identity is not None else f"the {item} itself"
     return {
-        "sources": {} if without else {method["kind"]: {"pictures": recipe.train.batch_size, **own}},
+        "sources": {} if without else {method["kind"]: {f"{item}s": recipe.train.batch_size, **own}},
         "mining": None,
-        "ignored": [] if without else ["the picture itself"],
+        "ignored": [] if without else [ignored],
         "margin": None,
         "debias": 0.0,
         "hardness": 0.0,

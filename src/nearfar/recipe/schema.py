@@ -7,12 +7,21 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import Field, Strict, model_validator
 
+from nearfar.recipe.audio import (
+    AudioEncoderSettings,
+    AudioFolderSource,
+    AudioFrontendSettings,
+    AudioSource,
+    AudioTableSource,
+    AudioViews,
+)
 from nearfar.recipe.compress import Compress
-from nearfar.recipe.data import Data, ImageSource, ImagesSource, ImageTableSource
+from nearfar.recipe.data import Data, ImageSource, ImagesSource, ImageTableSource, has_identities
 from nearfar.recipe.distil import Distil, Teacher
-from nearfar.recipe.image_encoders import ImageEncoderBlock
+from nearfar.recipe.identity import IdentityMethodSettings, IdentityPairing, Verification
+from nearfar.recipe.image_encoders import CnnEncoder, ImageEncoderBlock
 from nearfar.recipe.images import ImageFrontendSettings
-from nearfar.recipe.methods import ImageMethodSettings
+from nearfar.recipe.methods import AudioMethodSettings, Classifier, ImageMethodSettings, SupCon
 from nearfar.recipe.modality import PARTS, Modality, items_of
 from nearfar.recipe.negatives import Negatives
 from nearfar.recipe.pair_method import DualEncoder
@@ -39,19 +48,23 @@ from nearfar.recipe.training import Evaluation, Export, Training
 from nearfar.recipe.views import Views
 
 Frontend = Annotated[
-    TextFrontendSettings | ImageFrontendSettings | SeriesFrontendSettings | TableFrontendSettings,
+    TextFrontendSettings
+    | ImageFrontendSettings
+    | AudioFrontendSettings
+    | SeriesFrontendSettings
+    | TableFrontendSettings,
     Field(discriminator="kind"),
 ]
 Encoder = Annotated[
-    TextEncoderSettings | ImageEncoderBlock | SeriesEncoderSettings | TableEncoderSettings,
+    TextEncoderSettings | ImageEncoderBlock | AudioEncoderSettings | SeriesEncoderSettings | TableEncoderSettings,
     Field(discriminator="kind"),
 ]
 TextMethod = DualEncoder | Distil
 Method = Annotated[
-    TextMethod | ImageMethodSettings | FaultContrast | Scarf,
+    TextMethod | ImageMethodSettings | IdentityMethodSettings | FaultContrast | Scarf,
     Field(discriminator="kind"),
 ]
-AnyViews = Annotated[Views | SeriesViews, Field(discriminator="kind")]
+AnyViews = Annotated[Views | AudioViews | SeriesViews, Field(discriminator="kind")]
 
 
 class TextParts(NamedTuple):
@@ -69,7 +82,17 @@ class ImageParts(NamedTuple):
     frontend: ImageFrontendSettings
     views: Views
     encoder: ImageEncoderBlock
-    method: ImageMethodSettings
+    method: ImageMethodSettings | IdentityMethodSettings
+
+
+class AudioParts(NamedTuple):
+    """The blocks of a recipe for recordings of sound that are of its own kind."""
+
+    source: AudioSource
+    frontend: AudioFrontendSettings
+    views: AudioViews
+    encoder: AudioEncoderSettings
+    method: AudioMethodSettings | IdentityMethodSettings
 
 
 class SeriesParts(NamedTuple):
@@ -105,7 +128,7 @@ class Recipe(Settings):
     frontend: Frontend = TextFrontendSettings()
     """How an item becomes what the encoder takes."""
     views: AnyViews | None = None
-    """How views of a picture or of a window of series are drawn; only for these, where it has a default of its own."""
+    """How views of a picture, of a recording or of a window of series are drawn; only for these, where it has a default of its own."""
     encoder: Encoder
     """What turns an item into a vector."""
     teacher: Teacher | None = None
@@ -121,6 +144,15 @@ class Recipe(Settings):
     """Steps that make what ships smaller, each measured; without them `export` says what ships."""
     watch: Watch | None = None
     """How healthy series become alarms on the device; only for series, where it has a default of its own."""
+
+    verify: Verification | None = None
+    """How samples are held against templates; only with the pairing `identity`, where it has a default of its own."""
+
+    @property
+    def identity(self) -> IdentityPairing | None:
+        """The rule of who is who, where that is what is learned."""
+        first = self.data.pairings[0]
+        return first if isinstance(first, IdentityPairing) else None
 
     @property
     def modality(self) -> Modality:
@@ -143,9 +175,20 @@ class Recipe(Settings):
         assert isinstance(source, ImageSource)
         assert isinstance(frontend, ImageFrontendSettings)
         assert isinstance(encoder, ImageEncoderBlock)
-        assert isinstance(method, ImageMethodSettings)
+        assert isinstance(method, ImageMethodSettings | IdentityMethodSettings)
         assert isinstance(self.views, Views)
         return ImageParts(source, frontend, self.views, encoder, method)
+
+    @property
+    def of_audio(self) -> AudioParts:
+        """The blocks of a recipe for recordings of sound."""
+        source, frontend, encoder, method = self.data.source, self.frontend, self.encoder, self.method
+        assert isinstance(source, AudioSource)
+        assert isinstance(frontend, AudioFrontendSettings)
+        assert isinstance(self.views, AudioViews)
+        assert isinstance(encoder, AudioEncoderSettings)
+        assert isinstance(method, AudioMethodSettings | IdentityMethodSettings)
+        return AudioParts(source, frontend, self.views, encoder, method)
 
     @property
     def of_series(self) -> SeriesParts:
@@ -199,6 +242,9 @@ class Recipe(Settings):
             own["evaluate"] = {"baselines": PARTS[kind].baselines, **evaluate}
         if kind == "series" and values.get("watch") is None:
             own["watch"] = {}
+        data = values.get("data")
+        if values.get("verify") is None and isinstance(data, Mapping) and has_identities(data.get("pairings")):
+            own["verify"] = {}
         return {**values, **own}
 
     @model_validator(mode="after")
@@ -239,7 +285,7 @@ class Recipe(Settings):
         if kind != "text" and self.teacher is not None:
             raise ValueError("teacher is for text: leave it out")
         if self.views is not None and (parts.views is None or not isinstance(self.views, parts.views)):
-            theirs = "pictures" if isinstance(self.views, Views) else "series"
+            theirs = next(p.items for p in PARTS.values() if p.views is not None and isinstance(self.views, p.views))
             raise ValueError(f"views are for {theirs}: leave them out")
         if kind != "image" and self.data.labels_per_class is not None:
             raise ValueError("data.labels_per_class is for pictures: leave it out")
@@ -249,6 +295,10 @@ class Recipe(Settings):
             )
         if kind != "series" and self.watch is not None:
             raise ValueError("watch is for series: leave it out")
+        if self.identity is None and self.verify is not None:
+            raise ValueError(
+                "verify is for the pairing 'identity': leave it out, or set data.pairings to [{kind: identity}]"
+            )
 
     @model_validator(mode="after")
     def _image_parts_fit(self) -> Self:
@@ -257,21 +307,89 @@ class Recipe(Settings):
         source, _, views, encoder, method = self.of_images
         if views.local is not None and not method.takes_crops:
             raise ValueError(f"views.local are of no use to method '{method.kind}': leave them out, or choose swav")
-        if method.needs_labels and isinstance(source, ImagesSource) and source.labels == "none":
-            raise ValueError(
-                f"method '{method.kind}' learns from labels: set data.source.labels to folder, or choose another such as simclr"
-            )
-        if method.needs_labels and isinstance(source, ImageTableSource) and source.columns.label is None:
-            raise ValueError(
-                f"method '{method.kind}' learns from labels: set data.source.columns.label, or choose another such as simclr"
-            )
+        if method.needs_labels:
+            named = source.columns.label_name or source.columns.label if isinstance(source, ImageTableSource) else None
+            self._has_labels(named)
         if views.local is not None and views.local.size >= self.of_images.frontend.size:
             raise ValueError(
                 f"views.local.size is {views.local.size}, but frontend.size is {self.of_images.frontend.size}: local views are smaller"
             )
+        if views.local is not None and isinstance(encoder, CnnEncoder) and encoder.pool == "map":
+            raise ValueError(
+                "encoder.pool is map, which takes views of one size: leave views.local out, or set it to mean"
+            )
         output_dim = getattr(encoder, "output_dim", None)
         if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:
             raise ValueError(f"export.dim is {self.export.dim}, but the encoder gives only {output_dim} dimensions")
+        return self
+
+    @model_validator(mode="after")
+    def _audio_parts_fit(self) -> Self:
+        if self.modality != "audio":
+            return self
+        source, frontend, views, encoder, method = self.of_audio
+        if method.needs_labels:
+            self._has_labels(source.columns.label if isinstance(source, AudioTableSource) else None)
+        if not frontend.frame <= views.seconds <= frontend.max_seconds:
+            raise ValueError(
+                f"views.seconds is {views.seconds:g}, but must lie between frontend.frame ({frontend.frame:g}) and frontend.max_seconds "
+                f"({frontend.max_seconds:g})"
+            )
+        if self.compress is not None:
+            raise ValueError(
+                "compress is for text and pictures: leave it out; encoder.width and encoder.dim say how small it is"
+            )
+        if self.export.dim is not None and self.export.dim > encoder.output_dim:
+            raise ValueError(
+                f"export.dim is {self.export.dim}, but the encoder gives only {encoder.output_dim} dimensions"
+            )
+        return self
+
+    def _has_labels(self, column: str | None) -> None:
+        """Refuse a source that says of nothing what it is.
+
+        Args:
+            column: of a table, the column of labels.
+        """
+        source = self.data.source
+        if isinstance(source, ImagesSource | AudioFolderSource) and source.labels == "none":
+            key = "data.source.labels to folder"
+        elif isinstance(source, ImageTableSource | AudioTableSource) and column is None:
+            key = "data.source.columns.label"
+        else:
+            return
+        other = "" if self.identity is not None else ", or choose another such as simclr"
+        raise ValueError(f"method '{self.method.kind}' learns from labels: set {key}{other}")
+
+    @model_validator(mode="after")
+    def _identity_parts_fit(self) -> Self:
+        pairing, method = self.identity, self.method
+        if pairing is None:
+            if isinstance(method, IdentityMethodSettings):
+                raise ValueError(
+                    f"method '{method.kind}' needs several samples of each identity in a batch: set data.pairings to [{{kind: identity}}]"
+                )
+            return self
+        learns = isinstance(method, SupCon | IdentityMethodSettings)
+        if not learns:
+            why = "learns classes" if isinstance(method, Classifier) else "does not learn from labels"
+            raise ValueError(
+                f"the pairing 'identity' is for methods that learn who is who, but '{method.kind}' {why}: choose sup_con, arc_face or "
+                "triplet, or set data.pairings to [{kind: views}]"
+            )
+        size, samples = self.train.batch_size, pairing.samples
+        if size % samples or size < 2 * samples:
+            fitting = max(2, round(size / samples)) * samples
+            raise ValueError(
+                f"train.batch_size is {size}, but a batch of the pairing 'identity' holds whole identities of {samples} samples, at least "
+                f"two: set it to a multiple of {samples}, such as {fitting}"
+            )
+        if pairing.turned > 1 and self.modality != "image":
+            raise ValueError("the key turned of the pairing 'identity' is for pictures: leave it out")
+        if self.data.labels_per_class is not None:
+            raise ValueError("data.labels_per_class is not for the pairing 'identity': leave it out")
+        if isinstance(self.views, Views) and self.views.second is not None:
+            raise ValueError("the pairing 'identity' takes one view of each sample: leave views.second out")
         return self
 
     @model_validator(mode="after")

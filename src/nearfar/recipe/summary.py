@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from nearfar.recipe.audio import AudioSource
 from nearfar.recipe.compress import Step
 from nearfar.recipe.data import (
     ColumnsPairing,
@@ -17,6 +18,7 @@ from nearfar.recipe.data import (
     SpansPairing,
 )
 from nearfar.recipe.distil import Distil
+from nearfar.recipe.identity import IdentityPairing
 from nearfar.recipe.schema import Recipe
 from nearfar.recipe.series import HealthyPairing, SeriesSource
 from nearfar.recipe.settings import Settings
@@ -30,12 +32,13 @@ from nearfar.recipe.text import (
     TransformerEncoder,
 )
 
-_ITEMS = {"image": "pictures", "series": "windows", "table": "rows"}
+_ITEMS = {"image": "pictures", "audio": "recordings", "series": "windows", "table": "rows"}
 
 
 def summarise(recipe: Recipe) -> list[tuple[str, str]]:
     """Rows (what, how) that say what a run of `recipe` would do."""
-    middle = {"text": _of_text, "image": _of_images, "series": _of_series, "table": _of_table}[recipe.modality](recipe)
+    of = {"text": _of_text, "image": _of_images, "audio": _of_audio, "series": _of_series, "table": _of_table}
+    middle = of[recipe.modality](recipe)
     return [
         ("recipe", recipe.name + (f": {recipe.description.strip()}" if recipe.description else "")),
         ("data", _source(recipe.data)),
@@ -66,6 +69,18 @@ def _of_images(recipe: Recipe) -> list[tuple[str, str]]:
     pixels = f"{frontend.size} x {frontend.size} pixels{stored}, {frontend.channels} channels, {frontend.fit}"
     return [
         ("pictures", pixels),
+        ("views", _keys(views)),
+        ("encoder", _kind(encoder)),
+        ("method", _kind(method)),
+    ]
+
+
+def _of_audio(recipe: Recipe) -> list[tuple[str, str]]:
+    _, frontend, views, encoder, method = recipe.of_audio
+    trimmed = "trimmed, " if frontend.trim else ""
+    length = f"{trimmed}{frontend.min_seconds:g} to {frontend.max_seconds:g} s at {frontend.rate:,} Hz"
+    return [
+        ("recordings", f"{length}; {frontend.bands} mel bands every {1000 * frontend.hop:g} ms"),
         ("views", _keys(views)),
         ("encoder", _kind(encoder)),
         ("method", _kind(method)),
@@ -148,6 +163,11 @@ def _read_from(source: Source) -> str:
     if isinstance(source, ImagesSource):
         named = "their folder is their label" if source.labels == "folder" else "without labels"
         return f"pictures in {source.path}, {named}" + _if_missing(source.path)
+    if isinstance(source, AudioSource):
+        label = "their folder" if source.kind == "audio" and source.labels == "folder" else ""
+        label = label or (source.columns.label or "" if source.kind == "audio_table" else "")
+        named = f"labels by {label}" if label else "without labels"
+        return f"recordings in {source.path}, {named}" + _if_missing(source.path)
     if isinstance(source, DocstringsSource):
         of = ", ".join(str(path) for path in source.paths) or "the standard library and installed packages"
         return f"docstrings of {of}" + (f", at most {source.limit_files:,} files" if source.limit_files else "")
@@ -175,7 +195,7 @@ def _rest(recipe: Recipe) -> str:
 
 
 def _item(recipe: Recipe) -> str:
-    return "row" if recipe.modality == "table" else "picture"
+    return {"table": "row", "audio": "recording"}.get(recipe.modality, "picture")
 
 
 def _pairing(pairing: object, *, rest: str, item: str) -> str:
@@ -186,6 +206,10 @@ def _pairing(pairing: object, *, rest: str, item: str) -> str:
         return f"spans of {pairing.min_tokens} to {pairing.max_tokens} tokens and {rest}"
     if isinstance(pairing, HealthyPairing):
         return f"two healthy windows of a machine, {100 * pairing.near:g}% of them within {pairing.reach:g} windows"
+    if isinstance(pairing, IdentityPairing):
+        spread = ", from different sessions" if pairing.session == "other" else ""
+        turned = f"; {pairing.turned} turned copies of each are identities too" if pairing.turned > 1 else ""
+        return f"{pairing.samples} samples of an identity{spread}{turned}"
     kind = str(getattr(pairing, "kind", "")).replace("_", " ")
     return f"two views of a {item}" if kind == "views" else kind
 

@@ -74,8 +74,9 @@ class Evaluation(Settings):
     training pictures that a test picture is compared with."""
     neighbours: Count = 10
     """Nearest training pictures that vote on the label of a picture (kNN)."""
-    baselines: tuple[Literal["bm25", "pixels", "columns", "untrained"], ...] = ("bm25", "untrained")
-    """What the model is set beside; for pictures by default `pixels` (their raw pixels) and `untrained`, for rows
+    baselines: tuple[Literal["bm25", "pixels", "spectrum", "columns", "untrained"], ...] = ("bm25", "untrained")
+    """What the model is set beside; for pictures by default `pixels` (their raw pixels) and `untrained`, for recordings
+    `spectrum` (mean and deviation of their log-mel bands) and `untrained`, for rows
     `columns` (one number for each category, and the scaled numbers) and `untrained`."""
 
 

@@ -73,6 +73,21 @@ class Cutout(Settings):
     """Smallest and largest width divided by height."""
 
 
+class Warp(Settings):
+    """A random affine map about the centre, and a smooth displacement."""
+
+    stretch: Strength = 0.12
+    """Standard deviation of the logarithm of width and of height."""
+    slant: Strength = 0.15
+    """Standard deviation of the shear."""
+    shift: Strength = 0.06
+    """Standard deviation of the shift, as a share of half the picture."""
+    turn: Annotated[float, Strict(), Field(ge=0.0, le=180.0)] = 10.0
+    """Standard deviation of the turn, in degrees."""
+    bend: Strength = 0.0
+    """Standard deviation of the displacement of a 4 x 4 grid, as a share of half the picture; smooth between."""
+
+
 class View(Settings):
     """How one view of a picture is made. The steps come in the order of the keys."""
 
@@ -84,6 +99,8 @@ class View(Settings):
     """How often top and bottom are swapped: for pictures without an up, such as cells or the ground from above."""
     rotation: Annotated[float, Strict(), Field(ge=0.0, le=180.0)] = 0.0
     """Turned by at most so many degrees, both ways; what lies outside the picture is its mirror image."""
+    warp: Warp | None = None
+    """Stretched, slanted and bent a little, as handwriting is; what lies outside is the edge's pixel, repeated."""
     jitter: Jitter | None = Jitter()
     """Changes of brightness, contrast, saturation and hue."""
     greyscale: Probability = 0.2

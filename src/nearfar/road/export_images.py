@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from nearfar.progress import Stages
 from nearfar.road.compress import agreement, climb
 from nearfar.road.draft import shipping
 from nearfar.road.draft_pictures import picture_bench, picture_draft
+from nearfar.road.identity_of_run import identity_of_pictures
 from nearfar.road.measure_images import compare_images
 
 if TYPE_CHECKING:
@@ -78,5 +80,10 @@ def export_image_bundle(
         bundle = draft.written(folder / "bundle")
         if compress:
             measured["agreement"] = agreement(bench.embedder(model), Encoder.open(bundle), bench.samples)
-        metrics = compare_images(trained, bundle, baselines=baselines, dim=dim, stages=stages)
-        return draft.fill(writer, metrics=metrics, **measured)
+        if trained.recipe.identity is None:
+            measured["metrics"] = compare_images(trained, bundle, baselines=baselines, dim=dim, stages=stages)
+        else:
+            found = identity_of_pictures(trained, bundle, baselines=baselines, dim=dim, stages=stages)
+            measured |= {"metrics": found.metrics, "verification": found.record}
+            draft = replace(draft, files={**draft.files, **found.files})
+        return draft.fill(writer, **measured)

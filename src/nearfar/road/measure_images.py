@@ -12,11 +12,38 @@ from nearfar.road.picture_items import RandomViews, SourceItems
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle, Metric
+    from nearfar.edge import Encoder
     from nearfar.embedder import Embedder
     from nearfar.evaluate.bootstrap import Interval
     from nearfar.learn.pictures import TrainedPictures
 
 _PIXELS = 32  # height and width at which pixels are the baseline
+
+
+def picture_rows(
+    trained: TrainedPictures, encoder: Encoder, *, baselines: Sequence[str], dim: int | None
+) -> dict[str, Embedder]:
+    """What is measured: the baselines that are asked for, the float model, and the bundle.
+
+    Args:
+        trained: the run.
+        encoder: of the bundle, as on the device.
+        baselines: of `pixels` and `untrained`.
+        dim: components that the bundle keeps; None for all.
+    """
+    from nearfar.evaluate.pixels import PixelEmbedder
+    from nearfar.frontend.image import ImageFrontend
+
+    frontend = trained.recipe.of_images.frontend
+    rows: dict[str, Embedder] = {}
+    if "pixels" in baselines:
+        # Of large pictures fewer pixels do better, and a linear probe on all of them would not end.
+        side = min(frontend.size, _PIXELS)
+        small = ImageFrontend(trained.frontend.settings.model_copy(update={"size": side}))
+        rows["pixels"] = PixelEmbedder(small.encode, frontend.channels * side**2)
+    if "untrained" in baselines:
+        rows["untrained"] = trained.untrained()
+    return rows | {"model": trained.embedder(dim=dim), "bundle": encoder}
 
 
 def compare_images(
@@ -46,28 +73,17 @@ def compare_images(
     from nearfar.evaluate.bootstrap import mean_interval
     from nearfar.evaluate.instances import instance_recall_at_1
     from nearfar.evaluate.labelled import LabelledTask, embedded_units, score_labelled
-    from nearfar.evaluate.pixels import PixelEmbedder
-    from nearfar.frontend.image import ImageFrontend
     from nearfar.learn.data.pictures import open_source
     from nearfar.learn.data.split import TEST, TRAIN
 
     recipe, corpus = trained.recipe, trained.corpus
-    settings, frontend = recipe.evaluate, recipe.of_images.frontend
+    settings = recipe.evaluate
     rng = np.random.default_rng([recipe.seed, 3])
     test = np.sort(rng.permutation(corpus.numbers_of(TEST))[: settings.max_queries])
     if len(test) < 2:
         return {}
     encoder = Encoder.open(bundle, threads=os.cpu_count() or 1)
-    rows: dict[str, Embedder] = {}
-    if "pixels" in baselines:
-        # Of large pictures fewer pixels do better, and a linear probe on all of them would not end.
-        side = min(frontend.size, _PIXELS)
-        small = ImageFrontend(trained.frontend.settings.model_copy(update={"size": side}))
-        rows["pixels"] = PixelEmbedder(small.encode, frontend.channels * side**2)
-    if "untrained" in baselines:
-        rows["untrained"] = trained.untrained()
-    rows |= {"model": trained.embedder(dim=dim), "bundle": encoder}
-
+    rows = picture_rows(trained, encoder, baselines=baselines, dim=dim)
     source = open_source(recipe.of_images.source)
     items = SourceItems(source, [corpus.ids[int(number)] for number in test])
     bank = corpus.numbers_of(TRAIN)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _VIEWS_AT_ONCE = 128
 
 
-class _Items(Sequence[Any], ABC):
+class Items(Sequence[Any], ABC):
     """A sequence that knows how to come by one item."""
 
     @abstractmethod
@@ -35,7 +35,7 @@ class _Items(Sequence[Any], ABC):
         return self._one(place)
 
 
-class SourceItems(_Items):
+class SourceItems(Items):
     """Pictures as they lie in their source, one in memory at a time: quick from the first to the last, a new start for a step back.
 
     Args:
@@ -60,7 +60,7 @@ class SourceItems(_Items):
         return self._item
 
 
-class RandomViews(_Items):
+class RandomViews(Items):
     """A random view of each picture, (h, w, c) in [0, 1]: always the same for a seed. Made a block at a time.
 
     Args:

@@ -14,7 +14,19 @@ from nearfar.recipe.provenance import in_words, policy_of
 if TYPE_CHECKING:
     from nearfar.bundle import Provenance
 
-_VERSIONS = ("nearfar", "torch", "lightning", "onnx", "onnxruntime", "tokenizers", "pillow", "numpy", "faiss-cpu")
+_VERSIONS = (
+    "nearfar",
+    "torch",
+    "lightning",
+    "onnx",
+    "onnxruntime",
+    "tokenizers",
+    "pillow",
+    "soundfile",
+    "soxr",
+    "numpy",
+    "faiss-cpu",
+)
 
 
 def provenance_of(
@@ -32,7 +44,12 @@ def provenance_of(
 
     policy = policy_of(recipe)
     negatives, mining = in_words(policy)
-    items = {"image": "training pictures", "series": "training windows"}.get(recipe.modality, "training rows")
+    names = {"image": "training pictures", "audio": "training recordings", "series": "training windows"}
+    sampler = (
+        f"permutation of all {names.get(recipe.modality, 'training rows')} per epoch, {recipe.train.batch_size} a batch"
+    )
+    if recipe.identity is not None:
+        sampler = f"permutation of all identities, {recipe.identity.samples} samples of each, {recipe.train.batch_size} a batch"
     return Provenance(
         recipe=recipe.model_dump(mode="json"),
         recipe_sha256=hashlib.sha256(dump_recipe(recipe).encode()).hexdigest(),
@@ -40,7 +57,7 @@ def provenance_of(
         data_counts=dict(data_counts),
         pairing=tuple(p.model_dump(mode="json") for p in recipe.data.pairings),
         augmentations=tuple(augmentations),
-        sampler=f"permutation of all {items} per epoch, {recipe.train.batch_size} a batch, a function of (seed, step)",
+        sampler=f"{sampler}, a function of (seed, step)",
         negatives=negatives,
         mining=mining,
         negative_policy=policy,

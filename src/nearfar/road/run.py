@@ -13,6 +13,7 @@ from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, load_recipe
 from nearfar.recipe.modality import PARTS
 from nearfar.road.enough_series import check_enough
+from nearfar.road.export_audio import export_audio_bundle
 from nearfar.road.export_images import export_image_bundle
 from nearfar.road.export_series import export_series_bundle
 from nearfar.road.export_table import export_table_bundle
@@ -22,6 +23,7 @@ from nearfar.road.teacher import teacher_of
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle
     from nearfar.edge.encoder import Encoder
+    from nearfar.learn.clips import ClipEmbedder
     from nearfar.learn.model import TorchEmbedder
     from nearfar.learn.pictures import PictureEmbedder
     from nearfar.learn.rows import RowEmbedder
@@ -76,7 +78,9 @@ class Run:
         trained = self._trained()
         return trained.corpus.counts.recognised if isinstance(trained, TrainedSeries) else {}
 
-    def embedder(self, *, dim: int | None = None) -> TorchEmbedder | PictureEmbedder | SeriesEmbedder | RowEmbedder:
+    def embedder(
+        self, *, dim: int | None = None
+    ) -> TorchEmbedder | PictureEmbedder | ClipEmbedder | SeriesEmbedder | RowEmbedder:
         """The trained model in float, as an Embedder."""
         return self._trained().embedder(dim=dim)
 
@@ -100,7 +104,7 @@ class Run:
             target: directory of the bundle; by default `bundle` in the run's directory.
             dim: keep only the first so many components; by default as the recipe says.
             quantise: `int8` or `none`; by default as the recipe says.
-            baselines: what to set beside the bundle, of `bm25`, `pixels`, `columns` and `untrained`; by default as the recipe says.
+            baselines: what to set beside the bundle, of `bm25`, `pixels`, `spectrum`, `columns` and `untrained`; by default as the recipe says.
             compress: steps in place of those of the recipe.
             overrides: `key.path=value`, changes to the recipe's blocks `watch`, `export` and `evaluate`; the bundle records them.
             stages: told what is being done.
@@ -135,12 +139,15 @@ class Run:
             "stages": stages,
             "compress": recipe.compress if dim is None and quantise is None else None,
         }
+        from nearfar.learn.clips import TrainedClips
         from nearfar.learn.pictures import TrainedPictures
         from nearfar.learn.rows import TrainedRows
         from nearfar.learn.series import TrainedSeries
 
         if isinstance(trained, TrainedPictures):
             return export_image_bundle(trained, target, **options)
+        if isinstance(trained, TrainedClips):
+            return export_audio_bundle(trained, target, **options)
         if isinstance(trained, TrainedRows):
             return export_table_bundle(trained, target, **options)
         if isinstance(trained, TrainedSeries):

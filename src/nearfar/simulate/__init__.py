@@ -1,11 +1,13 @@
-"""Made data whose truth is known: machines and plants with physics, for tests, demonstrations and figures."""
+"""Made data whose truth is known: machines, plants and voices with physics, for tests, demonstrations and figures."""
 
 from nearfar.simulate.bearing import Bearing
 from nearfar.simulate.disturbance import Disturbance
 from nearfar.simulate.machine import MachineFault, Regime, RotatingMachine
 from nearfar.simulate.plant import Plant, Upset, simulate_plant
 from nearfar.simulate.rotating_machine import simulate_machine
+from nearfar.simulate.voices import Utterance, simulate_voices
 from nearfar.simulate.write_csv import write_csv
+from nearfar.simulate.write_wav import write_wav
 
 __all__ = [
     "Bearing",
@@ -15,7 +17,10 @@ __all__ = [
     "Regime",
     "RotatingMachine",
     "Upset",
+    "Utterance",
     "simulate_machine",
     "simulate_plant",
+    "simulate_voices",
     "write_csv",
+    "write_wav",
 ]

@@ -1,4 +1,4 @@
-"""Readers: what turns folders, tables and Python code into documents and pairs, one at a time."""
+"""Readers: what turns folders, tables and Python code into documents, pairs and recordings, one at a time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from nearfar.errors import DataError
+from nearfar.sources.clips import Clip, ClipFolder, ClipSource, ClipTable
 from nearfar.sources.cut import Cutting, cut
 from nearfar.sources.docstrings import DocstringsSource
 from nearfar.sources.document import (
@@ -26,6 +27,10 @@ from nearfar.sources.rows import TableKind, kind_of
 from nearfar.sources.table import TablePairs, TableSource
 
 __all__ = [
+    "Clip",
+    "ClipFolder",
+    "ClipSource",
+    "ClipTable",
     "Cutting",
     "DocstringsSource",
     "Document",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,8 +11,8 @@ import numpy as np
 from nearfar.errors import DataError, MissingExtraError
 from nearfar.sources.document import ReadReport
 from nearfar.sources.image_table import ImageTable
-from nearfar.sources.picture import SPLITS, Content, Picture, PictureSource
-from nearfar.sources.walk import shown, walk_files
+from nearfar.sources.labelled_folder import LabelledFolder
+from nearfar.sources.picture import Content, Picture, PictureSource
 
 __all__ = ["PICTURE_SUFFIXES", "DigitsSource", "ImageFolder", "ImageTable", "Picture", "PictureSource"]
 
@@ -44,39 +43,21 @@ class ImageFolder:
     ) -> None:
         self.path = Path(path)
         self.labels = labels
-        self.suffixes = tuple("." + suffix.lower().removeprefix(".") for suffix in suffixes)
+        self._files = LabelledFolder(self.path, labels, suffixes, items="pictures", item="picture")
+        self.suffixes = self._files.suffixes
         self.report = ReadReport()
 
     def pictures(self) -> Iterator[Picture]:
-        """Yield a picture a file. A picture's group is the folder it lies in below the class (or split); often none.
+        """Yield a picture a file. A picture's group is the folder it lies in below the class (or split); often none. Below a class
+        that folder is its session too.
 
         Raises:
             DataError: there is no such folder, or no picture in it can be used.
         """
         report = self.report = ReadReport()
-        by_split = self._has_splits()
-        any_file = False
-        for path in walk_files(self.path, self._wanted, report):
-            any_file = True
-            relative, place = path.relative_to(self.path), shown(path)
-            folders = [shown(part) for part in relative.parts[:-1]]
-            split = ""
-            if by_split:
-                split = SPLITS.get(folders.pop(0).lower(), "") if folders else ""
-                if not split:
-                    report.skip(place, "not in a folder of a split (train, validation, test)")
-                    continue
-            if self.labels == "folder" and not folders:
-                report.skip(place, "not in a folder of a class")
-                continue
-            label = folders.pop(0) if self.labels == "folder" else ""
-            if reason := _unreadable(path):
-                report.skip(place, reason)
-                continue
-            report.read += 1
-            yield Picture(shown(relative.as_posix()), path, label, split, place, "/".join(folders))
-        if not report.read:
-            self._refuse(any_file)
+        for file in self._files.files(report):
+            session = file.folder if file.label else ""
+            yield Picture(file.id, file.path, file.label, file.split, file.location, file.folder, session)
 
     def contents(self, ids: Sequence[str]) -> Iterator[Path]:
         """Yield the files of these pictures, in the order of `ids`.
@@ -84,56 +65,7 @@ class ImageFolder:
         Raises:
             DataError: one is not there any more.
         """
-        strange: dict[str, Path] | None = None  # names that are not UTF-8 cannot be had back from an id
-        for id in ids:
-            path = self.path / id
-            if not path.is_file():
-                if strange is None:
-                    found = walk_files(self.path, self._wanted, ReadReport())
-                    strange = {shown(file.relative_to(self.path).as_posix()): file for file in found}
-                if id not in strange:
-                    raise DataError(f"{shown(path)} is not there any more: put it back, or prepare the data again")
-                path = strange[id]
-            yield path
-
-    def _wanted(self, name: str) -> bool:
-        return name.lower().endswith(self.suffixes) and not name.startswith(".")
-
-    def _has_splits(self) -> bool:
-        if not self.path.is_dir():
-            what = "is not a folder" if self.path.exists() else "does not exist"
-            raise DataError(f"{shown(self.path)} {what}: name a folder with pictures ({', '.join(self.suffixes)})")
-        try:
-            names = [entry.name.lower() for entry in os.scandir(self.path) if entry.is_dir()]
-        except OSError as error:
-            raise DataError(f"{shown(self.path)}: cannot be read ({error.strerror}): check its permissions") from error
-        names = [name for name in names if not name.startswith(".")]
-        splits = {SPLITS[name] for name in names if name in SPLITS}
-        return bool(splits) and (all(name in SPLITS for name in names) or ("train" in splits and len(splits) > 1))
-
-    def _refuse(self, any_file: bool) -> None:
-        """Raise a DataError where a whole folder gave nothing."""
-        report, path = self.report, shown(self.path)
-        if any_file or report.skipped_total:
-            mend = (
-                " If the folders are no classes, set labels: none."
-                if "not in a folder of a class" in report.skipped
-                else ""
-            )
-            raise DataError(f"{path}: no picture in it can be used. The first: {'; '.join(report.examples)}.{mend}")
-        raise DataError(
-            f"{path} holds no pictures: looked for {', '.join(self.suffixes)} in it and its folders (hidden ones apart)"
-        )
-
-
-def _unreadable(path: Path) -> str:
-    """Why a file cannot be a picture, without opening it; empty if it may be one."""
-    try:
-        if not path.stat().st_size:
-            return "empty file"
-    except OSError:
-        return "cannot be read"
-    return "" if os.access(path, os.R_OK) else "cannot be read"
+        return self._files.again(ids)
 
 
 class DigitsSource:

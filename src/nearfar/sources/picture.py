@@ -39,6 +39,8 @@ class Picture:
         split: `train`, `validation`, `test` or what the data call it; empty where they say nothing.
         location: where a person finds it, for messages.
         group: what it belongs together with (one patient, one film); empty where the data say nothing.
+        session: what it was taken in together with others of its label (one day, one camera); empty where the data say nothing.
+        attribute: the group whose error rates are told apart (sex, camera); empty where the data say nothing.
     """
 
     id: str
@@ -47,6 +49,8 @@ class Picture:
     split: str = ""
     location: str = ""
     group: str = ""
+    session: str = ""
+    attribute: str = ""
 
 
 class PictureSource(Protocol):

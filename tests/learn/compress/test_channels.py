@@ -188,3 +188,16 @@ def test_what_cannot_be_done_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     with pytest.raises(MissingExtraError, match=r"step channels needs .*nearfar\[prune\]"):
         prune_channels(encoder, 0.5)
+
+
+def test_a_linear_map_of_the_whole_map_loses_what_it_read_of_the_channels() -> None:
+    encoder = settled({"kind": "cnn", "width": 16, "dim": 40, "pool": "map"})
+    smaller = prune_channels(encoder, 0.5, size=32)
+    assert [layer.out_channels for layer in convolutions(smaller)] == [8, 16, 16, 32]
+    assert (smaller.dim, smaller.width, smaller.projection.in_features) == (40, 32, 32 * 16)
+    graph = export_image_graph(smaller, size=32, channels=3, dim=None, quantise="none")
+    pictures = made_pictures(3)
+    (embedding,) = onnxruntime.InferenceSession(graph).run(None, {"pixels": pictures.numpy()})
+    with torch.no_grad():
+        expected = F.normalize(smaller.eval()(pictures), dim=1).numpy()
+    assert abs(embedding - expected).max() < 1e-4

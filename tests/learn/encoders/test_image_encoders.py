@@ -159,3 +159,37 @@ def test_settings_that_cannot_be() -> None:
     with pytest.raises(ValidationError, match=re.escape("dim (50) must be a multiple of heads (3) and of 4")):
         VitEncoder(kind="vit", dim=50)
     assert ImageEncoderSettings().start is None
+
+
+# --- a linear map of the whole map -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "places"), [(8, 1), (28, 16), (32, 16), (20, 9)])
+def test_a_map_is_taken_whole(size: int, places: int) -> None:
+    encoder = made_encoder({"kind": "cnn", "width": 8, "dim": 24, "pool": "map"}, size=size).eval()
+    pictures = made_pictures(3, size=size)
+    with torch.no_grad():
+        maps, features = encoder.maps(pictures), encoder(pictures)
+    assert maps.shape[1] * maps[0, 0].numel() == encoder.projection.in_features == 32 * places
+    assert features.shape == (3, 24)
+    assert encoder.width == 32
+    torch.testing.assert_close(encoder.pooled(maps), features)
+
+
+def test_a_map_knows_where_things_are() -> None:
+    """The mean over places does not: far from the edges it is the same wherever a spot lies."""
+    spots = torch.full((2, 1, 64, 64), 0.5)
+    spots[0, :, 16:24, 16:24] = spots[1, :, 32:40, 40:48] = 1.0
+    mean, whole = (
+        made_encoder({"kind": "cnn", "width": 8, "pool": pool}, size=64, channels=1).eval() for pool in ("mean", "map")
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(*mean(spots), rtol=1e-4, atol=1e-5)
+        first, second = torch.nn.functional.normalize(whole(spots), dim=1)
+    assert float(first @ second) < 0.99
+
+
+def test_a_map_takes_one_size() -> None:
+    encoder = made_encoder({"kind": "cnn", "width": 8, "pool": "map"}, size=32)
+    with pytest.raises(RunError, match=r"encoder\.pool is map, which takes pictures of 32 x 32 pixels only"):
+        encoder(made_pictures(2, size=16))

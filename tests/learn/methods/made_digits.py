@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from nearfar.learn.encoders.image import ImageEncoder
-from nearfar.learn.methods.build import build_image_method
+from nearfar.learn.methods.build import build_view_method
 from nearfar.learn.views.batch import ViewBatch
 
 
@@ -97,7 +97,7 @@ def trained(
     data, encoder = digits(), SmallNetwork()
     encoder.normalise_by(data.pixels.mean().view(1).tolist(), data.pixels.std().view(1).tolist())
     settings = made_settings(kind, **keys)
-    method = build_image_method(settings, encoder, items=len(data.pixels), classes=10)
+    method = build_view_method(settings, encoder, items=len(data.pixels), classes=10)
     untrained = knn(encoder, data)
     source = torch.Generator().manual_seed(1)
 

@@ -9,10 +9,11 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from nearfar.learn.encoders.image import ImageEncoder
-from nearfar.learn.methods.build import build_image_method
+from nearfar.learn.methods.build import build_view_method
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.negatives import MemoryBank, Queue
 from nearfar.learn.views.batch import ViewBatch
+from nearfar.recipe.identity import IdentityMethodSettings
 from nearfar.recipe.methods import ImageMethodSettings
 
 ITEMS, CLASSES = 40, 3
@@ -31,6 +32,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "densecl": {"projector": (12, 6), "queue": 10, "dense_queue": 9},
     "instance_discrimination": {"projector": (6,), "sample": 7, "proximal": 0.5},
     "classifier": {},
+    "arc_face": {"margin": 0.3, "scale": 8.0},
+    "triplet": {},
 }
 """Every kind, with small heads and small memory."""
 
@@ -56,8 +59,10 @@ class TinyEncoder(ImageEncoder):
         return made
 
 
-def made_settings(kind: str, **keys: Any) -> ImageMethodSettings:
-    settings: ImageMethodSettings = TypeAdapter(ImageMethodSettings).validate_python({"kind": kind, **keys})
+def made_settings(kind: str, **keys: Any) -> ImageMethodSettings | IdentityMethodSettings:
+    settings: ImageMethodSettings | IdentityMethodSettings = TypeAdapter(
+        ImageMethodSettings | IdentityMethodSettings
+    ).validate_python({"kind": kind, **keys})
     return settings
 
 
@@ -65,7 +70,7 @@ def made_method(kind: str, *, seed: int = 0, norm: bool = False, **keys: Any) ->
     """A method of double precision on a tiny encoder; in train mode. `keys` change those of `SMALL`."""
     torch.manual_seed(seed)
     settings = made_settings(kind, **{**SMALL[kind], **keys})
-    method: ImageMethod = build_image_method(settings, TinyEncoder(norm=norm), items=ITEMS, classes=CLASSES)
+    method: ImageMethod = build_view_method(settings, TinyEncoder(norm=norm), items=ITEMS, classes=CLASSES)
     method.double()
     for module in method.modules():
         if isinstance(module, (Queue, MemoryBank)):

@@ -52,3 +52,23 @@ def test_a_picture_without_a_label_is_not_of_the_label_that_has_its_number() -> 
     embedded = method.embed(batch)
     expected = by_formula(embedded, [1, "a", 1, 3, 0, "b"], 0.3)
     assert float(method.loss(embedded).detach()) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_view_each_is_eq_2_over_the_pictures() -> None:
+    method = made_method("sup_con", temperature=0.3)
+    labels = [0, 1, 0, 2, 2, 1]
+    embedded = method.embed(made_batch(views=1, labels=labels))
+    views = embedded.projections.detach().squeeze(1)
+    terms = []
+    for i, anchor in enumerate(views):
+        scores = {k: cosine(anchor, other) / 0.3 for k, other in enumerate(views) if k != i}
+        denominator = math.log(sum(math.exp(score) for score in scores.values()))
+        terms.append(mean(denominator - scores[k] for k in scores if labels[k] == labels[i]))
+    assert float(method.loss(embedded).detach()) == pytest.approx(mean(terms), rel=1e-9)
+
+
+def test_without_a_projector_the_features_are_compared() -> None:
+    method = made_method("sup_con", projector=())
+    embedded = method.embed(made_batch())
+    assert torch.equal(embedded.projections, embedded.features)
+    assert not list(method.projector.parameters())

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from nearfar.learn.views import Draws, Views
-from nearfar.recipe.views import Blur, Crop, Cutout, Jitter, LocalViews, Solarise, View
+from nearfar.recipe.views import Blur, Crop, Cutout, Jitter, LocalViews, Solarise, View, Warp
 from nearfar.recipe.views import Views as ViewsSettings
 
 MANY = 20_000
@@ -165,7 +165,8 @@ def test_rotation_is_a_turn_of_the_original_picture() -> None:
 
 def test_the_same_seed_draws_the_same_and_another_does_not() -> None:
     aspects = np.random.default_rng(0).uniform(0.5, 2, 50)
-    once, again, other = (drawn(EVERYTHING, aspects, seed=seed) for seed in (3, 3, 4))
+    rules = EVERYTHING.model_copy(update={"warp": Warp(bend=0.1)})
+    once, again, other = (drawn(rules, aspects, seed=seed) for seed in (3, 3, 4))
     assert all(torch.equal(*pair) for pair in zip(once, again, strict=True))
     assert not any(torch.equal(*pair) for pair in zip(once, other, strict=True))
 
@@ -217,3 +218,49 @@ def test_only_pictures_of_three_channels_have_saturation_and_hue(channels: int) 
     assert (grey.colour[..., 2:] == torch.tensor([1.0, 0.0])).all()
     assert torch.equal(grey.colour[..., :2], colour.colour[..., :2])
     assert torch.equal(grey.affine, colour.affine)
+
+
+def test_warps_are_as_wide_as_they_say_and_about_the_centre() -> None:
+    still = {"turn": 0.0, "stretch": 0.0, "slant": 0.0, "shift": 0.0}
+    square = np.ones(MANY)
+
+    def affine(**keys: float) -> NDArray[np.float64]:
+        return drawn(ViewsSettings(**OFF, warp=Warp(**{**still, **keys})), square).affine[:, 0].double().numpy()
+
+    whole = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    np.testing.assert_allclose(affine(), np.broadcast_to(whole, (MANY, 2, 3)), atol=1e-7)
+    turned = affine(turn=10.0)
+    np.testing.assert_allclose(np.linalg.det(turned[:, :, :2]), 1.0, atol=1e-6)
+    assert np.rad2deg(np.arctan2(turned[:, 1, 0], turned[:, 0, 0])).std() == pytest.approx(10.0, rel=0.03)
+    stretched = np.log(affine(stretch=0.12)[:, [0, 1], [0, 1]])
+    np.testing.assert_allclose(stretched.std(axis=0), 0.12, rtol=0.03)
+    assert abs(np.corrcoef(stretched.T)[0, 1]) < 0.03
+    assert affine(slant=0.15)[:, 0, 1].std() == pytest.approx(0.15, rel=0.03)
+    shifted = affine(shift=0.06)[:, :, 2]
+    np.testing.assert_allclose(shifted.std(axis=0), 0.06, rtol=0.03)
+    assert not affine(turn=10.0, stretch=0.2, slant=0.2)[:, :, 2].any()
+
+
+def test_a_warp_comes_before_crop_and_flip() -> None:
+    """A shift by a tenth of half the view is a tenth of half the crop."""
+    rules = ViewsSettings(**{**OFF, "flip": 1.0, "crop": Crop(scale=(0.25, 0.25), ratio=(1.0, 1.0))})
+    shift = Warp(turn=0, stretch=0, slant=0, shift=0.1)
+    aspects = np.ones(MANY)
+    affine = drawn(rules.model_copy(update={"warp": shift}), aspects).affine[:, 0].double().numpy()
+    np.testing.assert_allclose(affine[:, :, :2], np.broadcast_to([[-0.5, 0], [0, 0.5]], (MANY, 2, 2)), atol=1e-6)
+    # The centre of the crop, uniform in [-0.5, 0.5], and the shift, which is independent of it.
+    np.testing.assert_allclose(affine[:, :, 2].var(axis=0), 1 / 12 + 0.05**2, rtol=0.03)
+
+
+def test_a_bend_is_drawn_where_it_is_asked_for() -> None:
+    bent = drawn(ViewsSettings(**OFF, warp=Warp(bend=0.2)), np.ones(2_000)).bend
+    assert bent.shape == (2_000, 2, 2, 4, 4)
+    np.testing.assert_allclose(bent.std(dim=(0, 1)), 0.2, rtol=0.1)
+    assert not drawn(ViewsSettings(**OFF, warp=Warp()), np.ones(5)).bend.any()
+
+
+def test_recipes_without_warp_draw_what_they_drew_before_there_was_one() -> None:
+    """Numbers of the version before; a new rule must not change what an old recipe gives."""
+    draws = drawn(EVERYTHING, np.array([1.0, 1.5]))
+    flat = torch.cat([field.double().flatten() for name, field in draws._asdict().items() if name != "bend"])
+    assert float(flat.sum()) == pytest.approx(37.1226170794107, abs=1e-5)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nearfar.learn.views import plain
-from nearfar.learn.views.geometry import as_float, resampled, turned
+from nearfar.learn.views.geometry import as_float, resampled, turned, warped
 
 WHOLE = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 
@@ -140,3 +140,36 @@ def test_pixels_of_every_kind_come_to_lie_between_zero_and_one() -> None:
     assert as_float(floats.double()).dtype == torch.float32
     with pytest.raises(ValueError, match=r"not torch\.int64"):
         as_float(torch.tensor([1]))
+
+
+def test_a_warp_that_changes_nothing_is_the_picture() -> None:
+    pixels = made(3, 2, 24, 24)
+    affine = WHOLE.expand(3, 2, 3)
+    torch.testing.assert_close(warped(pixels, affine, None, 24), pixels, atol=1e-5, rtol=0)
+    torch.testing.assert_close(warped(pixels, affine, torch.zeros(3, 2, 4, 4), 24), pixels, atol=1e-5, rtol=0)
+
+
+def test_beyond_its_edge_a_warped_picture_goes_on_as_its_last_pixel() -> None:
+    pixels = made(1, 1, 16, 16)
+    shifted = warped(pixels, torch.tensor([[[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]]), None, 16)
+    torch.testing.assert_close(shifted[..., :8], pixels[..., 8:], atol=1e-5, rtol=0)
+    torch.testing.assert_close(shifted[..., 8:], pixels[..., -1:].expand(1, 1, 16, 8), atol=1e-5, rtol=0)
+
+
+def test_an_even_bend_is_a_shift_and_comes_before_the_map() -> None:
+    pixels = made(2, 1, 16, 16)
+    affine = torch.stack([WHOLE, torch.tensor([[-0.5, 0.0, 0.1], [0.0, 0.5, 0.0]])])
+    bend = torch.zeros(2, 2, 4, 4)
+    bend[:, 0], bend[:, 1] = 0.25, -0.5
+    moved = affine.clone()
+    moved[:, :, 2] += affine[:, :, :2] @ torch.tensor([0.25, -0.5])
+    torch.testing.assert_close(warped(pixels, affine, bend, 16), warped(pixels, moved, None, 16), atol=1e-4, rtol=0)
+
+
+def test_a_bend_of_one_corner_leaves_the_opposite_one() -> None:
+    pixels = made(1, 1, 32, 32)
+    bend = torch.zeros(1, 2, 4, 4)
+    bend[0, 0, 0, 0] = 0.3
+    result = warped(pixels, WHOLE[None], bend, 32)
+    torch.testing.assert_close(result[..., 22:, 22:], pixels[..., 22:, 22:], atol=1e-5, rtol=0)
+    assert float((result - pixels)[..., :6, :6].abs().mean()) > 0.05

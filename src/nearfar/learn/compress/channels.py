@@ -79,6 +79,7 @@ def prune_channels(encoder: ImageEncoder, keep: float, *, size: int = 64) -> Ima
     try:
         with torch.no_grad():
             smaller(example)
+            smaller.width = smaller.maps(example).shape[1]  # fewer where a linear map of them all makes the features
     except RuntimeError as error:  # timm has hundreds of architectures
         raise RunError(
             f"compress step channels: with channels removed, {type(encoder).__name__} no longer works ({first_line(error)}): take "

@@ -14,9 +14,14 @@ from torch.utils.data import Dataset
 
 from nearfar.errors import DataError
 from nearfar.learn.data.batches import Share
+from nearfar.learn.data.identity_batches import IdentityBatches
 from nearfar.learn.data.pictures import Ints, PictureCorpus
 from nearfar.learn.data.split import TRAIN
 from nearfar.learn.views import Draws, Views, plain
+from nearfar.recipe.identity import IdentityPairing
+
+_EIGHTHS = {1: 0, 2: 1, 4: 2, 8: 1}
+"""How far apart the copies are in `turned_by`, by how many there are: mirrored, quarter turns, or both."""
 
 
 class PictureBatch(NamedTuple):
@@ -39,7 +44,17 @@ class PictureBatch(NamedTuple):
 class PictureRows(Dataset[PictureBatch]):
     """Training pictures by row; an index is a `Share`, the item is that share as a batch.
 
-    Views are drawn for the whole batch, so that all ranks together hold what one would.
+    Views are drawn for the whole batch, so that all ranks together hold what one would. Where identities are learned, the rows of a
+    share say only how many there are: which, is drawn by identity. With turned copies row r is picture r // turned, turned by r % turned.
+
+    Attributes:
+        corpus: the pictures.
+        views: how views are drawn.
+        numbers: (n,) the pictures to train on.
+        labels: of all pictures of the corpus, as they are learned; -1 for none.
+        seed: of the recipe.
+        identities: what draws batches by identity, over n * turned rows; None where they are not learned.
+        turned: how many copies there are of each picture, itself among them.
     """
 
     corpus: PictureCorpus
@@ -47,6 +62,8 @@ class PictureRows(Dataset[PictureBatch]):
     numbers: Ints
     labels: Ints
     seed: int
+    identities: IdentityBatches | None = None
+    turned: int = 1
 
     @classmethod
     def of(
@@ -80,20 +97,78 @@ class PictureRows(Dataset[PictureBatch]):
             )
         return cls(corpus, views, numbers, labels, seed)
 
+    @classmethod
+    def by_identity(cls, corpus: PictureCorpus, views: Views, pairing: IdentityPairing, *, seed: int) -> PictureRows:
+        """The training rows of a corpus whose labels are identities; those are numbered anew, by those that are trained on.
+
+        Args:
+            corpus: the pictures.
+            views: how views are drawn.
+            pairing: how identities share a batch.
+            seed: of the recipe.
+
+        Raises:
+            DataError: where fewer than two identities are left to train on.
+        """
+        numbers, turned = corpus.numbers_of(TRAIN), pairing.turned
+        numbers = numbers[corpus.labels[numbers] >= 0]
+        labels = np.full(len(corpus.labels), -1, np.int64)
+        labels[numbers] = np.searchsorted(trained_identities(corpus), corpus.labels[numbers])
+        batches = IdentityBatches(
+            (labels[numbers, None] * turned + np.arange(turned)).ravel(),
+            np.repeat(corpus.sessions[numbers], turned),
+            samples=pairing.samples,
+            session=pairing.session,
+            seed=seed,
+            single=_differ(views),
+        )
+        return cls(corpus, views, numbers, labels, seed, batches, turned)
+
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.numbers) * self.turned
 
     def __getitem__(self, index: Share) -> PictureBatch:
         step, rows, rank, world = index
-        numbers = self.numbers[rows]
-        draws = self.views.draw(self.corpus.aspects[numbers], np.random.default_rng([self.seed, 1, step]))
-        own = numbers[rank::world]
+        if self.identities is not None:
+            rows = self.identities.numbers(step, len(rows))
+        places, turns = np.divmod(rows, self.turned)
+        numbers, eighths = self.numbers[places], turns * _EIGHTHS[self.turned]
+        aspects = self.corpus.aspects[numbers]
+        aspects = np.where(eighths // 2 % 2 == 1, 1 / aspects, aspects)
+        draws = self.views.draw(aspects, np.random.default_rng([self.seed, 1, step]))
+        own, labels = numbers[rank::world], self.labels[numbers]
+        labels = np.where(labels >= 0, labels * self.turned + turns, -1)[rank::world]
+        pixels = stored(self.corpus, own)
         return PictureBatch(
-            stored(self.corpus, own),
+            pixels if self.turned == 1 else turned_by(pixels, eighths[rank::world]),
             draws if world == 1 else draws.rows(slice(rank, None, world)),
             torch.from_numpy(own),
-            torch.from_numpy(self.labels[own]),
+            torch.from_numpy(labels),
         )
+
+
+def trained_identities(corpus: PictureCorpus) -> Ints:
+    """The labels that training pictures have, ascending; a method numbers them from 0."""
+    found: Ints = np.unique(corpus.labels[corpus.numbers_of(TRAIN)])
+    return found[found >= 0]
+
+
+def turned_by(pixels: Tensor, eighths: Ints) -> Tensor:
+    """Square pictures turned and mirrored.
+
+    Args:
+        pixels: (n, c, S, S).
+        eighths: (n,) which of the eight: half of it, rounded down, is how many quarter turns to the left; odd ones are mirrored before.
+
+    Returns:
+        (n, c, S, S).
+    """
+    made = pixels.clone()
+    for eighth in np.unique(eighths[eighths > 0]):
+        some = torch.from_numpy(eighths == eighth)
+        mirrored = pixels[some].flip(-1) if eighth % 2 else pixels[some]
+        made[some] = torch.rot90(mirrored, int(eighth) // 2, (-2, -1))
+    return made
 
 
 def stored(corpus: PictureCorpus, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Tensor:
@@ -112,6 +187,12 @@ def as_on_device(corpus: PictureCorpus, numbers: Ints, size: int, fit: Literal["
     """
     aspects = corpus.aspects[numbers]
     return plain(stored(corpus, numbers), aspects if fit == "crop" else np.ones_like(aspects), size)
+
+
+def _differ(views: Views) -> bool:
+    """Whether two views of one picture are not the same."""
+    drawn = views.draw(np.ones(2, np.float32), np.random.default_rng(0))
+    return any(not torch.equal(field[0], field[1]) for field in drawn)
 
 
 def _surplus(labels: Ints, numbers: Ints, per_class: int, seed: int) -> Ints:

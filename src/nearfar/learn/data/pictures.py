@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +17,12 @@ from torch import Tensor
 
 from nearfar.errors import DataError
 from nearfar.frontend.image import PictureError, decode, resize
-from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION, sides_by_component, sides_by_group
-from nearfar.learn.data.textfile import TextFile, append_text, text_key
+from nearfar.learn.data.sides import sides_of
+from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
+from nearfar.learn.data.textfile import TextFile, append_text
 from nearfar.learn.data.whole import write_whole
 from nearfar.recipe.data import Data, DigitsSource, ImageSource, ImagesSource
+from nearfar.recipe.identity import IdentityPairing
 from nearfar.recipe.images import ImageFrontendSettings
 from nearfar.sources.document import ReadReport
 from nearfar.sources.images import DigitsSource as Digits
@@ -31,7 +33,6 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32
 
 _LOOKED_AT = 64  # pictures that say how large all of them are prepared, and in which number format
 _ROOM_FOR_CROPS = 1.5  # a crop of less than half of the area still has a pixel for each of the view's
-_SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 _MEASURED = 10_000  # pictures that mean and deviation are taken over
 
 
@@ -45,7 +46,8 @@ class PictureCounts:
     test: int
     labelled: int
     twins_dropped: int
-    """Pictures to train or validate on whose exact content is held out from that too."""
+    """Pictures to train or validate on whose exact content is held out from that too; where identities are learned, also those whose
+    exact content two identities have."""
     store_size: int
     dtype: str
     channels: int
@@ -55,6 +57,10 @@ class PictureCounts:
     fingerprint: str
     skipped: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
+    attributes: list[str] = field(default_factory=list)
+    """Names of the groups whose error rates are told apart."""
+    sessions: int = 0
+    """Sessions that pictures were taken in, each of one label; 0 where the data say nothing."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class PictureCorpus:
         aspects: (n,) float32, width / height that each picture had.
         labels: (n,) int64, places in `counts.classes`; -1 for none.
         side: (n,) TRAIN, VALIDATION, TEST or DROPPED.
+        sessions: (n,) int64, equal for pictures of one label that were taken in one go; -1 where the data say nothing.
+        attributes: (n,) int64, places in `counts.attributes`; -1 for none.
         ids: the name of each picture in its source.
         counts: how many of everything.
     """
@@ -74,6 +82,8 @@ class PictureCorpus:
     aspects: npt.NDArray[np.float32]
     labels: Ints
     side: npt.NDArray[np.int8]
+    sessions: Ints
+    attributes: Ints
     ids: TextFile
     counts: PictureCounts
 
@@ -88,26 +98,29 @@ class PictureCorpus:
         shape = (counts.pictures, counts.channels, counts.store_size, counts.store_size)
         pixels = np.memmap(directory / "pixels.bin", dtype=counts.dtype, mode="r", shape=shape)
         with np.load(directory / "pictures.npz") as arrays:
-            return cls(pixels, arrays["aspects"], arrays["labels"], arrays["side"], TextFile(directory / "ids"), counts)
+            aspects, labels, side = (arrays[name] for name in ("aspects", "labels", "side"))
+            unknown = np.full(counts.pictures, -1, np.int64)  # runs of earlier versions know of neither
+            sessions, attributes = (arrays.get(name, unknown) for name in ("sessions", "attributes"))
+        return cls(pixels, aspects, labels, side, sessions, attributes, TextFile(directory / "ids"), counts)
 
 
 PictureReader = ImageFolder | ImageTable | Digits
 
 
-def open_source(settings: ImageSource) -> PictureReader:
-    """What reads the pictures of a recipe."""
+def open_source(settings: ImageSource, *, unlabelled: Literal["skip", "keep"] = "keep") -> PictureReader:
+    """What reads the pictures of a recipe; `unlabelled` says what becomes of rows of a table without label."""
     if isinstance(settings, DigitsSource):
         return Digits()
     if isinstance(settings, ImagesSource):
         return ImageFolder(settings.path, labels=settings.labels, suffixes=settings.suffixes)
-    return ImageTable(settings.path, **settings.columns.model_dump(), unlabelled="keep")
+    return ImageTable(settings.path, **settings.columns.model_dump(), unlabelled=unlabelled)
 
 
 class _Decoded:
     """One picture as pixels, with what the reader said of it."""
 
     def __init__(self, picture: Picture, pixels: Pixels) -> None:
-        self.id, self.label, self.split, self.group = picture.id, picture.label, picture.split, picture.group
+        self.of = picture
         self.pixels = pixels
         self.key = int.from_bytes(
             hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=8).digest(), "little", signed=True
@@ -151,7 +164,9 @@ def prepare_pictures(
     """
     directory.mkdir(parents=True, exist_ok=True)
     assert isinstance(data.source, ImageSource)
-    source, report = open_source(data.source), ReadReport()
+    identity = isinstance(data.pairings[0], IdentityPairing)
+    # A picture of nobody teaches nothing about anyone.
+    source, report = open_source(data.source, unlabelled="skip" if identity else "keep"), ReadReport()
     wanted = _wanted(frontend)
     decoded = _decoded(source, frontend.channels, wanted, report, progress)
     first = list(islice(decoded, _LOOKED_AT))
@@ -165,11 +180,27 @@ def prepare_pictures(
         )
     if not rows.keys:
         raise DataError(_nothing(data, source, report))
-    side = _sides(rows, data, seed)
-    classes = sorted(set(rows.labels) - {""}, key=_natural)
-    place = {name: i for i, name in enumerate(classes)}
-    labels = np.array([place.get(label, -1) for label in rows.labels], np.int64)
-    np.savez(directory / "pictures.npz", aspects=np.array(rows.aspects, np.float32), labels=labels, side=side)
+    side = sides_of(
+        keys=np.array(rows.keys, np.int64),
+        labels=rows.labels,
+        splits=rows.splits,
+        groups=rows.groups,
+        split=data.split,
+        identity=identity,
+        seed=seed,
+        kind=data.source.kind,
+    )
+    (classes, labels), (sessions, session), (attributes, attribute) = map(
+        _numbered, (rows.labels, rows.sessions, rows.attributes)
+    )
+    np.savez(
+        directory / "pictures.npz",
+        aspects=np.array(rows.aspects, np.float32),
+        labels=labels,
+        side=side,
+        sessions=session,
+        attributes=attribute,
+    )
     pixels = np.memmap(
         directory / "pixels.bin", dtype=dtype, mode="r", shape=(len(side), frontend.channels, size, size)
     )
@@ -190,6 +221,8 @@ def prepare_pictures(
         fingerprint=hashlib.sha256(np.asarray(rows.keys, dtype="<i8").tobytes()).hexdigest(),
         skipped=skipped,
         examples=examples,
+        attributes=attributes,
+        sessions=len(sessions),
     )
     # Last: its presence says that the corpus is whole.
     write_whole(directory / "pictures.json", json.dumps(asdict(counts), indent=1, ensure_ascii=False))
@@ -253,7 +286,9 @@ class _Rows:
         self.aspects: list[float] = []
         self.labels: list[str] = []
         self.splits: list[str] = []
-        self.groups: list[int] = []
+        self.groups: list[str] = []
+        self.sessions: list[str] = []
+        self.attributes: list[str] = []
 
 
 def _write(pictures: Iterator[_Decoded], directory: Path, size: int, dtype: np.dtype[Any]) -> _Rows:
@@ -262,12 +297,14 @@ def _write(pictures: Iterator[_Decoded], directory: Path, size: int, dtype: np.d
         for picture in pictures:
             height, width = picture.pixels.shape[:2]
             file.write(_square(picture.pixels, size, dtype).tobytes())
-            append_text(ids, picture.id)
+            append_text(ids, picture.of.id)
             rows.keys.append(picture.key)
             rows.aspects.append(width / height)
-            rows.labels.append(picture.label)
-            rows.splits.append(picture.split)
-            rows.groups.append(text_key(picture.group))
+            rows.labels.append(picture.of.label)
+            rows.splits.append(picture.of.split)
+            rows.groups.append(picture.of.group)
+            rows.sessions.append(f"{picture.of.label}\0{picture.of.session}" if picture.of.session else "")
+            rows.attributes.append(picture.of.attribute)
     return rows
 
 
@@ -283,41 +320,11 @@ def _as(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
     return scaled
 
 
-def _sides(rows: _Rows, data: Data, seed: int) -> npt.NDArray[np.int8]:
-    """Side of each picture: that which it came with, else drawn; pictures of equal content are on one side.
-
-    What a source that tells its training pictures apart does not have (validation, test) is drawn from these.
-    """
-    split, keys = data.split, np.array(rows.keys, np.int64)
-    groups = _groups(rows, keys, data) if split.by == "group" else None
-    given = np.array([_SIDES.get(name, -1) for name in rows.splits], np.int8)
-
-    def drawn(some: npt.NDArray[np.bool_], validation: float, test: float) -> npt.NDArray[np.int8]:
-        if groups is not None:
-            return sides_by_group(groups[some].tolist(), validation, test, seed)
-        return sides_by_component(keys[some], validation, test, seed)
-
-    side = given.copy()
-    side[given < 0] = drawn(given < 0, split.validation, split.test)
-    shares = {VALIDATION: split.validation, TEST: split.test}
-    lacking = [0.0 if (given == held_out).any() else share for held_out, share in shares.items()]
-    side[given == TRAIN] = drawn(given == TRAIN, *lacking)
-    # What is held out is not trained on under another name, whatever the source says; its own test set stays what it is.
-    side[(side == VALIDATION) & np.isin(keys, keys[side == TEST])] = DROPPED
-    side[(side == TRAIN) & np.isin(keys, keys[side != TRAIN])] = DROPPED
-    return side
-
-
-def _groups(rows: _Rows, keys: Ints, data: Data) -> Ints:
-    """The group of each picture; one that has none is a group of its own."""
-    groups, nothing = np.array(rows.groups, np.int64), text_key("")
-    if (groups == nothing).all():
-        raise DataError(
-            f"data.split.by is group, but no picture of the {data.source.kind} source has a group: put those that belong together "
-            "into a folder (below that of their label, if there are labels), name data.source.columns.group of a table, or set "
-            "data.split.by to random"
-        )
-    return np.where(groups == nothing, keys, groups)
+def _numbered(names: Sequence[str]) -> tuple[list[str], Ints]:
+    """The different names in order, and (n,) the place of each among them; -1 for none."""
+    different = sorted(set(names) - {""}, key=_natural)
+    place = {name: i for i, name in enumerate(different)}
+    return different, np.array([place.get(name, -1) for name in names], np.int64)
 
 
 def _moments(pixels: npt.NDArray[Any], numbers: Ints, seed: int) -> tuple[list[float], list[float]]:

@@ -49,7 +49,7 @@ def _built(settings: ImageEncoderBlock, *, size: int, channels: int) -> ImageEnc
     encoder: CnnImageEncoder | ResNetImageEncoder | MobileNetImageEncoder
     match settings:
         case CnnEncoder():
-            encoder = CnnImageEncoder(settings, channels=channels)
+            encoder = CnnImageEncoder(settings, channels=channels, size=size)
         case ResNetEncoder():
             encoder = ResNetImageEncoder(settings, channels=channels, small_stem=_small(settings, size))
         case MobileNetEncoder():

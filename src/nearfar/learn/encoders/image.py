@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 
 
-class ImageEncoder(nn.Module, ABC):
-    """An encoder of pictures. Vectors are not yet of unit length: losses and export normalise them.
+class ImageEncoder(ViewEncoder):
+    """An encoder of pictures.
 
     Pixels come in [0, 1]; the first thing that happens to them is `normalised`, so that what ships needs no settings beside
     the graph.
@@ -20,10 +22,7 @@ class ImageEncoder(nn.Module, ABC):
         width: channels of the feature map; equal to `dim` unless something stands between the two.
     """
 
-    dim: int
     width: int
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -35,7 +35,11 @@ class _Examples(CalibrationDataReader):  # type: ignore[misc]
 
 
 def convolutions_in_int8(
-    model: onnx.ModelProto, calibration: Iterable[Feed], *, fixed: Collection[str] = ()
+    model: onnx.ModelProto,
+    calibration: Iterable[Feed],
+    *,
+    fixed: Collection[str] = (),
+    float_nodes: Collection[str] = (),
 ) -> onnx.ModelProto:
     """Static int8 of convolutions and of what stands between them.
 
@@ -45,12 +49,13 @@ def convolutions_in_int8(
         model: the float model; stays as it is.
         calibration: batches of examples as they come on the device.
         fixed: names of weights whose convolutions stay float.
+        float_nodes: names of nodes that stay float whatever they are.
 
     Raises:
         ValueError: there are no examples.
     """
     kept = [node.name for node in model.graph.node if node.op_type == "Conv" and node.input[1] in fixed]
-    kept += _sums_of_vectors(model)
+    kept += [*_sums_of_vectors(model), *float_nodes]
     with tempfile.TemporaryDirectory() as folder, quiet():
         source, target = (Path(folder) / name for name in ("float.onnx", "int8.onnx"))
         onnx.save(model, source)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from nearfar.learn.encoders.heads import mlp
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives, byol
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import each, in_one_pass, projected, two_views
@@ -34,7 +34,7 @@ class Embedded(NamedTuple):
 class Byol(ImageMethod):
     """Each view predicts what a slow copy of the encoder makes of the other."""
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings) -> None:
         super().__init__(encoder)
         self.momentum, out = settings.momentum, settings.projector[-1]
         self.projector = mlp((encoder.dim, *settings.projector))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nearfar.errors import RunError
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.views.batch import ViewBatch
@@ -44,7 +44,7 @@ class Classifier(ImageMethod):
         encoder_rate: share of the learning rate that the parameters of `encoder` have.
     """
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings, *, classes: int) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings, *, classes: int) -> None:
         super().__init__(encoder)
         self.frozen, self.label_smoothing = settings.frozen, settings.label_smoothing
         self.encoder_rate = settings.encoder_rate

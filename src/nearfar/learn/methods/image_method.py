@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.views.batch import ViewBatch
 
@@ -22,9 +22,9 @@ class ImageMethod(nn.Module, ABC):
         encoder: what is trained, and what ships without the heads.
     """
 
-    def __init__(self, encoder: ImageEncoder) -> None:
+    def __init__(self, encoder: ViewEncoder) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.encoder: Any = encoder  # of pictures or of recordings: whoever looks into it knows of which
 
     @abstractmethod
     def embed(self, batch: ViewBatch) -> Any:

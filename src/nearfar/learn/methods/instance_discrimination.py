@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nearfar.learn.encoders.heads import mlp
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Match, Negatives, byol, info_nce
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import full_views, projected
@@ -46,7 +46,7 @@ class InstanceDiscrimination(ImageMethod):
         items: how many pictures there are.
     """
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings, *, items: int) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings, *, items: int) -> None:
         super().__init__(encoder)
         self.settings, self.step = settings, 0
         self.projector = mlp((encoder.dim, *settings.projector))

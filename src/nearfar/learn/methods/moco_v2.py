@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nearfar.learn.encoders.heads import mlp
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import each, in_one_pass, projected, two_views
@@ -41,7 +41,7 @@ class Embedded(NamedTuple):
 class MocoV2(ImageMethod):
     """A view finds the other view, embedded by a slow copy of the encoder, among a queue of past ones."""
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings) -> None:
         super().__init__(encoder)
         self.settings = settings
         self.projector = mlp((encoder.dim, *settings.projector), norm="none")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nearfar.learn.encoders.heads import mlp
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives, info_nce
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import each, projected, two_views
@@ -40,7 +40,7 @@ class Embedded(NamedTuple):
 class Nnclr(ImageMethod):
     """The nearest neighbour of one view, among past pictures, finds the other view in the batch."""
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings) -> None:
         super().__init__(encoder)
         self.temperature, out = settings.temperature, settings.projector[-1]
         self.projector = mlp((encoder.dim, *settings.projector), last_norm=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nearfar.learn.encoders.heads import mlp
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives, nt_xent
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import Projected, projected, two_views
@@ -18,7 +18,7 @@ from nearfar.recipe.methods import SimClr as Settings
 class SimClr(ImageMethod):
     """Two views of a picture find each other among all other views of the batch."""
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings) -> None:
         super().__init__(encoder)
         self.temperature = settings.temperature
         self.projector = mlp((encoder.dim, *settings.projector))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from nearfar.learn.encoders.heads import mlp
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives, simsiam
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import each, projected, two_views
@@ -33,7 +33,7 @@ class Embedded(NamedTuple):
 class SimSiam(ImageMethod):
     """Each view predicts the other, whose gradient is stopped."""
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings) -> None:
         super().__init__(encoder)
         out = settings.projector[-1]
         self.projector = mlp((encoder.dim, *settings.projector), last_norm=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from nearfar.learn.encoders.heads import Prototypes, mlp
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives, sinkhorn, swapped_assignment
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import each, in_one_pass, two_views
@@ -37,7 +37,7 @@ class Embedded(NamedTuple):
 class Swav(ImageMethod):
     """Each view predicts to which prototypes the other views were assigned; those of full size are assigned, all predict."""
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings) -> None:
         super().__init__(encoder)
         self.settings, out = settings, settings.projector[-1]
         self.projector = mlp((encoder.dim, *settings.projector))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nearfar.learn.encoders.heads import mlp
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives, vicreg
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.methods.passes import Projected, projected, two_views
@@ -18,7 +18,7 @@ from nearfar.recipe.methods import VicReg as Settings
 class VicReg(ImageMethod):
     """Views agree, each feature keeps its spread, and no feature repeats another."""
 
-    def __init__(self, encoder: ImageEncoder, settings: Settings) -> None:
+    def __init__(self, encoder: ViewEncoder, settings: Settings) -> None:
         super().__init__(encoder)
         self.settings = settings
         self.projector = mlp((encoder.dim, *settings.projector), last_bias=False)

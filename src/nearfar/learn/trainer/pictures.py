@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from nearfar.evaluate.health import measure_health
 from nearfar.evaluate.knn import knn_correct
-from nearfar.learn.data.picture_rows import PictureBatch, as_on_device, stored
+from nearfar.learn.data.picture_rows import as_on_device, stored
 from nearfar.learn.data.pictures import Ints, PictureCorpus
 from nearfar.learn.data.split import TRAIN, VALIDATION
-from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.trainer.health import HealthWatch
@@ -43,7 +43,7 @@ class ViewSteps:
     """
 
     def __init__(
-        self, method: ImageMethod, views: Views, *, kind: str, total_steps: int, count: int | None = None
+        self, method: ImageMethod, views: Any, *, kind: str, total_steps: int, count: int | None = None
     ) -> None:
         self.method, self.views, self.total_steps, self.count = method, views, total_steps, count
         self.sources: nn.Module = nn.Module()
@@ -55,12 +55,15 @@ class ViewSteps:
         """Spread and effective rank of the features, as of the last ledger."""
         return self._health.note
 
-    def before(self, batch: PictureBatch, step: int) -> ViewBatch:
-        """The views of the pictures, on the device where the encoder is."""
+    def before(self, batch: Any, step: int) -> ViewBatch:
+        """The views of the items, on the device where the encoder is."""
         if step:
             self.method.follow(step, self.total_steps)
-        views = self.views.apply(batch.pixels, batch.draws, count=self.count)
-        return ViewBatch(tuple(map(_channels_last, views)), batch.items, batch.labels)
+        return ViewBatch(self.made(batch), batch.items, batch.labels)
+
+    def made(self, batch: Any) -> tuple[Tensor, ...]:
+        """The views that the method looks at, as its encoder takes them."""
+        return tuple(map(_channels_last, self.views.apply(batch.pixels, batch.draws, count=self.count)))
 
     def given(self, embedded: Any, step: int) -> tuple[Any, Sequence[Any]]:
         """Nothing besides the batch: a method has its own queue or bank."""
@@ -90,17 +93,28 @@ class OnlineFigures:
         frontend: how the encoder sees them.
         seed: of what is drawn once.
         k: neighbours that vote.
+        strangers: whether no validation picture is of a label that is trained on; a part of them then names the others, the
+            nearest alone.
     """
 
     def __init__(
-        self, corpus: PictureCorpus, views: Views, *, frontend: ImageFrontendSettings, seed: int, k: int
+        self,
+        corpus: PictureCorpus,
+        views: Views,
+        *,
+        frontend: ImageFrontendSettings,
+        seed: int,
+        k: int,
+        strangers: bool = False,
     ) -> None:
         rng = np.random.default_rng([seed, 2])
-        self._corpus, self._views, self._frontend, self._k = corpus, views, frontend, k
+        self._corpus, self._views, self._frontend, self._k = corpus, views, frontend, 1 if strangers else k
         validation = rng.permutation(corpus.numbers_of(VALIDATION))
         labelled = validation[corpus.labels[validation] >= 0]
         bank = corpus.numbers_of(TRAIN)
         bank = rng.permutation(bank[corpus.labels[bank] >= 0])
+        if strangers:
+            labelled, bank = np.split(labelled, [len(labelled) // 2])
         self._queries, self._bank = np.sort(labelled[:_VALIDATED]), np.sort(bank[:_BANK])
         self._viewed = np.sort(validation[:_VIEWED])
         self._draws = views.draw(corpus.aspects[self._viewed], rng)
@@ -137,7 +151,7 @@ class OnlineFigures:
 
 
 def embed_stored(
-    encoder: ImageEncoder, corpus: PictureCorpus, numbers: Ints, size: int, *, fit: Literal["crop", "squash"] = "crop"
+    encoder: ViewEncoder, corpus: PictureCorpus, numbers: Ints, size: int, *, fit: Literal["crop", "squash"] = "crop"
 ) -> npt.NDArray[np.float32]:
     """Unit vectors (n, dim) of the plain views of prepared pictures, seen at `size` x `size` pixels as on the device."""
     parts = [np.zeros((0, encoder.dim), np.float32)]
@@ -148,7 +162,7 @@ def embed_stored(
 
 
 @torch.no_grad()
-def embed_pixels(encoder: ImageEncoder, pixels: Tensor, dim: int | None = None) -> npt.NDArray[np.float32]:
+def embed_pixels(encoder: ViewEncoder, pixels: Tensor, dim: int | None = None) -> npt.NDArray[np.float32]:
     """Unit vectors (n, dim) of pictures (n, c, h, w) in [0, 1]; the encoder is in eval mode only meanwhile.
 
     Args:

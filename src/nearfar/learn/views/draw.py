@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nearfar.recipe.views import View
+from nearfar.recipe.views import View, Warp
 
 Floats = NDArray[np.float64]
 
@@ -19,6 +19,10 @@ TRIES = 10
 _BOX = 2 * TRIES + 2
 _SLOTS = 2 * _BOX + 13
 """Uniform numbers a view: every rule takes its own, drawn or not, so that no setting shifts what the others draw."""
+BENDS = 4
+"""Points along a side of the grid that `warp.bend` displaces."""
+_WARP = 6 + 2 * BENDS**2
+"""Further numbers a view where a rule has `warp`: only then, so that all others draw what they drew before there was one."""
 
 
 class Draws(NamedTuple):
@@ -27,6 +31,7 @@ class Draws(NamedTuple):
     Attributes:
         affine: (n, V, 2, 3) float32, from the coordinates of the view to those of the picture as it is stored; both run from
             -1 to 1, x before y.
+        bend: (n, V, 2, 4, 4) float32, displacement x and y of a grid over the view, in its coordinates, before `affine`.
         colour: (n, V, 4) float32, factors of brightness, contrast and saturation, then hue in turns; (1, 1, 1, 0) changes
             nothing.
         sigma: (n, V) float32, of the blur in pixels of the view; 0 for none.
@@ -35,6 +40,7 @@ class Draws(NamedTuple):
     """
 
     affine: Tensor
+    bend: Tensor
     colour: Tensor
     sigma: Tensor
     solarised: Tensor
@@ -63,20 +69,24 @@ def draw(rules: Sequence[View], aspects: NDArray[np.floating], channels: int, rn
         rules: of each of the V views.
         aspects: (n,), width / height of the pictures before they were squashed to squares.
         channels: of the pictures; only those of 3 have saturation and hue.
-        rng: the source; moves on by the same amount whatever the rules are.
+        rng: the source; moves on by the same amount whatever the rules are, but for whether one of them has `warp`.
 
     Returns:
         Draws on the CPU.
     """
-    uniform = rng.random((len(aspects), len(rules), _SLOTS)).transpose(1, 2, 0).copy()
+    slots = _SLOTS + (_WARP if any(rule.warp is not None for rule in rules) else 0)
+    uniform = rng.random((len(aspects), len(rules), slots)).transpose(1, 2, 0).copy()
     widths = np.asarray(aspects, dtype=np.float64)
-    drawn = [_one_view(rule, widths, channels, slots) for rule, slots in zip(rules, uniform, strict=True)]
+    drawn = [_one_view(rule, widths, channels, own) for rule, own in zip(rules, uniform, strict=True)]
     return Draws(*(torch.from_numpy(np.stack(field, axis=1)) for field in zip(*drawn, strict=True)))
 
 
 def _one_view(rule: View, aspects: Floats, channels: int, uniform: Floats) -> tuple[NDArray[np.generic], ...]:
-    crop_slots, cutout_slots, slots = uniform[:_BOX], uniform[_BOX : 2 * _BOX], iter(uniform[2 * _BOX :])
+    crop_slots, cutout_slots, slots = uniform[:_BOX], uniform[_BOX : 2 * _BOX], iter(uniform[2 * _BOX : _SLOTS])
     affine = _affine(rule, aspects, crop_slots, slots)
+    bend = np.zeros((len(aspects), 2, BENDS, BENDS))
+    if rule.warp is not None:
+        affine, bend = _warped(rule.warp, affine, uniform[_SLOTS:])
 
     jittered = next(slots)
     brightness, contrast, saturation, hue = (2 * next(slots) - 1 for _ in range(4))
@@ -111,7 +121,8 @@ def _one_view(rule: View, aspects: Floats, channels: int, uniform: Floats) -> tu
         cutout = np.where((cut < rule.cutout.probability)[:, None], sides, 0.0)
 
     single = np.float32
-    return affine.astype(single), colour.astype(single), sigma.astype(single), solarised, cutout.astype(single)
+    parts = (affine, bend, colour, sigma)
+    return *(part.astype(single) for part in parts), solarised, cutout.astype(single)
 
 
 def _affine(rule: View, aspects: Floats, crop_slots: Floats, slots: Iterator[Floats]) -> Floats:
@@ -131,6 +142,27 @@ def _affine(rule: View, aspects: Floats, crop_slots: Floats, slots: Iterator[Flo
     affine[:, 1, 1] = half[:, 1] * np.cos(angle)
     affine[:, :, 2] = 2 * centre - 1
     return affine
+
+
+def _warped(warp: Warp, affine: Floats, uniform: Floats) -> tuple[Floats, Floats]:
+    """What a warp makes of the map (n, 2, 3) from the view to the picture, and the displacement (n, 2, 4, 4) that comes before it.
+
+    The view is stretched along its axes, slanted, turned and shifted, all about its centre.
+    """
+    # Away from 0 and 1, where the quantiles of the normal distribution end.
+    normal = torch.special.ndtri(torch.from_numpy(uniform.clip(1e-9, 1 - 1e-9))).numpy()
+    width, height, slant, turn, right, down = normal[:6]
+    cosine, sine = np.cos(np.deg2rad(warp.turn) * turn), np.sin(np.deg2rad(warp.turn) * turn)
+    stretch = np.exp(warp.stretch * np.stack([width, height], axis=-1))
+    sheared = np.zeros((normal.shape[1], 2, 2))
+    sheared[:, 0, 0], sheared[:, 1, 1] = stretch.T
+    sheared[:, 0, 1] = warp.slant * slant * stretch[:, 1]
+    rotation = np.stack([np.stack([cosine, -sine], axis=-1), np.stack([sine, cosine], axis=-1)], axis=1)
+    shift = warp.shift * np.stack([right, down], axis=-1)
+    linear = affine[:, :, :2]
+    moved = np.concatenate([linear @ rotation @ sheared, affine[:, :, 2:] + linear @ shift[:, :, None]], axis=2)
+    bend = warp.bend * normal[6:].T.reshape(-1, 2, BENDS, BENDS)
+    return moved, bend
 
 
 def boxes(uniform: Floats, aspects: Floats, scale: Sequence[float], ratio: Sequence[float]) -> tuple[Floats, Floats]:

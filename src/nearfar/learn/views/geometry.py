@@ -1,4 +1,4 @@
-"""Where each pixel of a view comes from: crop, flip, rotation and change of size in one sampling."""
+"""Where each pixel of a view comes from: crop, flip, rotation, warp and change of size in one sampling."""
 
 from __future__ import annotations
 
@@ -71,10 +71,43 @@ def turned(pixels: Tensor, affine: Tensor, size: int) -> Tensor:
     Returns:
         (n, c, size, size) float32.
     """
+    grid = F.affine_grid(affine, _sampled(pixels, size), align_corners=False)
+    return _from(pixels, grid, size, beyond="reflection")
+
+
+def warped(pixels: Tensor, affine: Tensor, bend: Tensor | None, size: int) -> Tensor:
+    """Windows of pictures, bent and resized; beyond its edge the picture goes on as its last pixel.
+
+    Args:
+        pixels: (n, c, h, w) float32.
+        affine: (n, 2, 3), from the window to the picture, both -1 to 1.
+        bend: (n, 2, k, k), how far right and down the places of an even grid over the window are moved, in its coordinates;
+            between them it is bicubic. None for nowhere.
+        size: height and width of the result in pixels.
+
+    Returns:
+        (n, c, size, size) float32.
+    """
+    shape = _sampled(pixels, size)
+    if bend is None:
+        return _from(pixels, F.affine_grid(affine, shape, align_corners=False), size, beyond="border")
+    upright = torch.eye(2, 3, device=affine.device).expand(len(pixels), 2, 3)
+    places = F.affine_grid(upright, shape, align_corners=False)
+    moved = places + F.interpolate(bend, shape[2:], mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
+    grid = moved @ affine[:, None, :, :2].transpose(2, 3) + affine[:, None, None, :, 2]
+    return _from(pixels, grid, size, beyond="border")
+
+
+def _sampled(pixels: Tensor, size: int) -> list[int]:
+    """The shape of as many samples as leave out no pixel."""
     samples = max(1, math.ceil(max(pixels.shape[2:]) / (_COARSEST * size)))
-    shape = [len(pixels), pixels.shape[1], samples * size, samples * size]
-    grid = F.affine_grid(affine, shape, align_corners=False)
-    drawn = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return [len(pixels), pixels.shape[1], samples * size, samples * size]
+
+
+def _from(pixels: Tensor, grid: Tensor, size: int, *, beyond: str) -> Tensor:
+    """Pictures at the places of a grid, averaged down to the size of the view."""
+    drawn = F.grid_sample(pixels, grid, mode="bilinear", padding_mode=beyond, align_corners=False)
+    samples = drawn.shape[-1] // size
     return drawn if samples == 1 else F.avg_pool2d(drawn, samples)
 
 

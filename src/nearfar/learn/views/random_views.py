@@ -12,7 +12,7 @@ from torch import Tensor
 from nearfar.learn.views.colour import coloured, hue_turned
 from nearfar.learn.views.draw import Draws, draw
 from nearfar.learn.views.filters import blurred, cut_out, solarised
-from nearfar.learn.views.geometry import as_float, resampled, turned
+from nearfar.learn.views.geometry import as_float, resampled, turned, warped
 from nearfar.recipe.views import View
 from nearfar.recipe.views import Views as ViewsSettings
 
@@ -81,7 +81,10 @@ class Views:
 
 
 def _one_view(pixels: Tensor, rule: View, draws: Draws, size: int) -> Tensor:
-    view = (turned if rule.rotation else resampled)(pixels, draws.affine, size)
+    if rule.warp is not None:
+        view = warped(pixels, draws.affine, draws.bend if rule.warp.bend else None, size)
+    else:
+        view = (turned if rule.rotation else resampled)(pixels, draws.affine, size)
     if rule.jitter is not None and rule.jitter.hue and pixels.shape[1] == 3:
         turns = draws.colour[:, 3]
         view = _where(turns != 0, hue_turned, view, turns)

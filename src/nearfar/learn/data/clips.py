@@ -1,0 +1,296 @@
+"""The recordings of a run on disk: all their samples in one file, a few numbers for each recording beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nearfar.errors import DataError
+from nearfar.frontend import AudioError, AudioFrontend, AudioSettings
+from nearfar.frontend.log_mel import log_mel
+from nearfar.frontend.sound import decode_sound
+from nearfar.learn.data.sides import sides_of
+from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
+from nearfar.learn.data.textfile import TextFile, append_text
+from nearfar.learn.data.whole import write_whole
+from nearfar.recipe.audio import AudioFolderSource, AudioSource
+from nearfar.recipe.data import Data
+from nearfar.sources.clip_table import ClipTable
+from nearfar.sources.clips import ClipFolder
+from nearfar.sources.document import ReadReport
+
+Ints = npt.NDArray[np.int64]
+Samples = npt.NDArray[np.float32]
+
+FULL_SCALE = 32768.0
+"""The number that stands for 1 where samples are stored."""
+
+_MEASURED = 2_000  # recordings that mean and deviation are taken over
+
+
+@dataclass(frozen=True)
+class ClipCounts:
+    """What the corpus holds."""
+
+    clips: int
+    train: int
+    validation: int
+    test: int
+    labelled: int
+    twins_dropped: int
+    """Recordings to train or validate on whose exact content is held out from that too."""
+    rate: int
+    seconds: float
+    """Of all of them, trimmed."""
+    classes: list[str]
+    """The labels: identities, where these are learned."""
+    sessions: list[str]
+    attributes: list[str]
+    mean: list[float]
+    """Of each band of the log-mel spectrogram over the training recordings."""
+    std: list[float]
+    fingerprint: str
+    skipped: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ClipCorpus:
+    """Recordings by number, trimmed, but neither cut nor repeated.
+
+    Attributes:
+        samples: (t,) int16, of all of them, one after the other.
+        starts: (n + 1,) int64, where each begins.
+        labels: (n,) int64, places in `counts.classes`; -1 for none.
+        sessions: (n,) int64, places in `counts.sessions`; -1 for none. Sessions of one name are the same only within a label.
+        attributes: (n,) int64, places in `counts.attributes`; -1 for none.
+        side: (n,) TRAIN, VALIDATION, TEST or DROPPED.
+        ids: the name of each recording in its source.
+        counts: how many of everything.
+    """
+
+    samples: npt.NDArray[np.int16]
+    starts: Ints
+    labels: Ints
+    sessions: Ints
+    attributes: Ints
+    side: npt.NDArray[np.int8]
+    ids: TextFile
+    counts: ClipCounts
+
+    def numbers_of(self, side: int) -> Ints:
+        """The numbers of the recordings of one side."""
+        return np.flatnonzero(self.side == side)
+
+    def stored(self, number: int) -> npt.NDArray[np.int16]:
+        """The samples of a recording (t,) as they lie on disk."""
+        return self.samples[self.starts[number] : self.starts[number + 1]]
+
+    def waves(self, number: int) -> Samples:
+        """The samples of a recording (t,) in [-1, 1]."""
+        return (self.stored(number) / np.float32(FULL_SCALE)).astype(np.float32)
+
+    @classmethod
+    def open(cls, directory: Path) -> ClipCorpus:
+        """Open a corpus that `prepare_clips` wrote."""
+        counts = ClipCounts(**json.loads((directory / "clips.json").read_text("utf-8")))
+        samples = np.memmap(directory / "samples.bin", dtype=np.int16, mode="r")
+        with np.load(directory / "clips.npz") as arrays:
+            starts, labels, side = arrays["starts"], arrays["labels"], arrays["side"]
+            sessions, attributes = arrays["sessions"], arrays["attributes"]
+        return cls(samples, starts, labels, sessions, attributes, side, TextFile(directory / "ids"), counts)
+
+
+ClipReader = ClipFolder | ClipTable
+
+
+def open_clips(settings: AudioSource) -> ClipReader:
+    """What reads the recordings of a recipe."""
+    if isinstance(settings, AudioFolderSource):
+        return ClipFolder(settings.path, labels=settings.labels, suffixes=settings.suffixes)
+    return ClipTable(settings.path, **settings.columns.model_dump())
+
+
+def prepare_clips(
+    data: Data,
+    frontend: AudioFrontend,
+    directory: Path,
+    seed: int,
+    *,
+    identity: bool,
+    progress: Callable[[int], None] = lambda _: None,
+) -> ClipCorpus:
+    """Read the source once, split it, and leave the result in `directory`.
+
+    Args:
+        data: the recipe's data block.
+        frontend: at which rate recordings are stored, whether they are trimmed, and what is measured of them.
+        directory: where the files go; an unfinished earlier attempt there is overwritten.
+        seed: of the split.
+        identity: whether labels are identities, which are held out whole.
+        progress: called with the number of recordings just read.
+
+    Returns:
+        The corpus, memory-mapped.
+
+    Raises:
+        DataError: where nothing could be read, or recordings were bad and `bad_rows` is `refuse`.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    assert isinstance(data.source, AudioSource)
+    source, report = open_clips(data.source), ReadReport()
+    rows = _write(_decoded(source, frontend, report, progress), directory)
+    skipped, examples = _skipped(source, report)
+    if skipped and data.bad_rows == "refuse":
+        raise DataError(
+            f"{sum(skipped.values())} items of the {data.source.kind} source could not be read, first: {'; '.join(examples)}. "
+            "Mend them, or set data.bad_rows to skip."
+        )
+    if not rows.keys:
+        because = f"; skipped {sum(skipped.values())}, first: {'; '.join(examples)}" if skipped else ""
+        raise DataError(f"no recordings: nothing that is one was found in the {data.source.kind} source{because}")
+    side = sides_of(
+        keys=np.array(rows.keys, np.int64),
+        labels=rows.labels,
+        splits=rows.splits,
+        groups=rows.groups,
+        split=data.split,
+        identity=identity,
+        seed=seed,
+        kind=data.source.kind,
+    )
+    starts = np.concatenate([[0], np.cumsum(rows.lengths)]).astype(np.int64)
+    (classes, labels), (sessions, session), (attributes, attribute) = map(
+        _numbered, (rows.labels, rows.sessions, rows.attributes)
+    )
+    np.savez(directory / "clips.npz", starts=starts, labels=labels, sessions=session, attributes=attribute, side=side)
+    samples = np.memmap(directory / "samples.bin", dtype=np.int16, mode="r")
+    mean, std = _moments(samples, starts, np.flatnonzero(side == TRAIN), frontend, seed)
+    counts = ClipCounts(
+        clips=len(side),
+        train=int((side == TRAIN).sum()),
+        validation=int((side == VALIDATION).sum()),
+        test=int((side == TEST).sum()),
+        labelled=int((labels >= 0).sum()),
+        twins_dropped=int((side == DROPPED).sum()),
+        rate=frontend.settings.rate,
+        seconds=round(float(starts[-1]) / frontend.settings.rate, 1),
+        classes=classes,
+        sessions=sessions,
+        attributes=attributes,
+        mean=mean,
+        std=std,
+        fingerprint=hashlib.sha256(np.asarray(rows.keys, dtype="<i8").tobytes()).hexdigest(),
+        skipped=skipped,
+        examples=examples,
+    )
+    # Last: its presence says that the corpus is whole.
+    write_whole(directory / "clips.json", json.dumps(asdict(counts), indent=1, ensure_ascii=False))
+    return ClipCorpus.open(directory)
+
+
+def of_stored(settings: AudioSettings) -> AudioFrontend:
+    """What makes stored recordings fit a graph: they are trimmed already."""
+    return AudioFrontend(settings.model_copy(update={"trim": False}))
+
+
+@dataclass
+class _Decoded:
+    """One recording as it is stored, with what the reader said of it."""
+
+    id: str
+    label: str
+    split: str
+    session: str
+    group: str
+    attribute: str
+    samples: npt.NDArray[np.int16]
+
+
+def _decoded(
+    source: ClipReader, frontend: AudioFrontend, report: ReadReport, progress: Callable[[int], None]
+) -> Iterator[_Decoded]:
+    for clip in source.clips():
+        progress(1)
+        try:
+            samples = decode_sound(
+                clip.content, frontend.settings.rate, name=clip.location, start=clip.start, end=clip.end
+            )
+        except AudioError as error:
+            report.skip(clip.location, error.reason, detail=error.detail)
+            continue
+        whole = (
+            np.rint(samples[frontend.spoken(samples)] * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+        )
+        yield _Decoded(clip.id, clip.label, clip.split, clip.session, clip.group, clip.attribute, whole)
+
+
+class _Rows:
+    """What is noted down of each recording."""
+
+    def __init__(self) -> None:
+        self.keys: list[int] = []
+        self.lengths: list[int] = []
+        self.labels: list[str] = []
+        self.splits: list[str] = []
+        self.sessions: list[str] = []
+        self.groups: list[str] = []
+        self.attributes: list[str] = []
+
+
+def _write(clips: Iterator[_Decoded], directory: Path) -> _Rows:
+    rows = _Rows()
+    with (directory / "samples.bin").open("wb") as file, TextFile.writer(directory / "ids") as ids:
+        for clip in clips:
+            content = clip.samples.astype("<i2").tobytes()
+            file.write(content)
+            append_text(ids, clip.id)
+            digest = hashlib.blake2b(content, digest_size=8).digest()
+            rows.keys.append(int.from_bytes(digest, "little", signed=True))
+            rows.lengths.append(len(clip.samples))
+            rows.labels.append(clip.label)
+            rows.splits.append(clip.split)
+            rows.sessions.append(clip.session)
+            rows.groups.append(clip.group)
+            rows.attributes.append(clip.attribute)
+    return rows
+
+
+def _skipped(source: ClipReader, report: ReadReport) -> tuple[dict[str, int], list[str]]:
+    """What the reader and the decoder passed over."""
+    skipped = dict(report.skipped)
+    for reason, number in source.report.skipped.items():
+        skipped[reason] = skipped.get(reason, 0) + number
+    return skipped, [*source.report.examples, *report.examples][:5]
+
+
+def _numbered(names: Sequence[str]) -> tuple[list[str], Ints]:
+    """The different names in order, and the place of each among them; -1 for an empty one."""
+    known = sorted(set(names) - {""}, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+    place = {name: number for number, name in enumerate(known)}
+    return known, np.array([place.get(name, -1) for name in names], np.int64)
+
+
+def _moments(
+    samples: npt.NDArray[np.int16], starts: Ints, numbers: Ints, frontend: AudioFrontend, seed: int
+) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each band over (a sample of) the training recordings."""
+    if len(numbers) > _MEASURED:
+        numbers = np.sort(np.random.default_rng([seed, 5]).permutation(numbers)[:_MEASURED])
+    bands, fits = frontend.settings.bands, of_stored(frontend.settings)
+    count, total, squares = 0, np.zeros(bands), np.zeros(bands)
+    for number in numbers:
+        heard = (samples[starts[number] : starts[number + 1]] / np.float32(FULL_SCALE)).astype(np.float32)
+        spectrum = log_mel(fits.fitted(heard)[None], frontend.settings)[0].astype(np.float64)
+        count += spectrum.shape[1]
+        total += spectrum.sum(axis=1)
+        squares += np.square(spectrum).sum(axis=1)
+    mean = total / max(1, count)
+    std = np.sqrt(np.maximum(squares / max(1, count) - np.square(mean), 0.0))
+    return mean.tolist(), std.tolist()

@@ -1,0 +1,84 @@
+"""Cells of tables whose rows are pictures or recordings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nearfar.errors import DataError
+from nearfar.sources.document import ReadReport
+from nearfar.sources.picture import SPLITS
+from nearfar.sources.plain import storable
+from nearfar.sources.walk import shown, walk_files
+
+_FILE_OF_A_SPLIT = re.compile(r"([a-z]+)(?:[-_.].*)?\.(?:parquet|(?:csv|jsonl|ndjson)(?:\.gz)?)", re.IGNORECASE)
+
+
+class CellError(Exception):
+    """A row lacks something that it must have; `reason` is one of a few, `detail` is about this row."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
+
+
+def bytes_of(value: Any, column: str) -> bytes:
+    """The bytes of a file in a cell, or in the field `bytes` of one.
+
+    Raises:
+        CellError: there are none.
+    """
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if content is None:
+        raise CellError(f'"{column}" is missing')
+    if not content:
+        raise CellError(f'"{column}" is empty')
+    assert isinstance(content, bytes)
+    return content
+
+
+def text_of(row: Mapping[str, Any], column: str | None) -> str:
+    """A cell of text or a whole number as text; empty where there is no column or it holds nothing.
+
+    Raises:
+        CellError: it is something else.
+    """
+    value = None if column is None else row.get(column)
+    if value is None:
+        return ""
+    if not isinstance(value, (str, int)):
+        raise CellError(f'"{column}" is neither text nor a whole number', f"got {type(value).__name__}")
+    return str(value).lower() if isinstance(value, bool) else storable(str(value)).strip()
+
+
+def table_files(path: Path, report: ReadReport, suffixes: tuple[str, ...]) -> Iterator[tuple[Path, str]]:
+    """Yield the file, or each of a folder in name order, with its name relative to `path`.
+
+    Args:
+        path: a file or a folder.
+        report: receives what cannot be read.
+        suffixes: of the files of a folder, with the dot, in lower case.
+
+    Raises:
+        DataError: it does not exist, or holds none.
+    """
+    kinds = " or ".join(suffixes)
+    if path.is_file():
+        yield path, shown(path.name)
+        return
+    if not path.is_dir():
+        raise DataError(f"{shown(path)} does not exist: name a {kinds} file, or a folder of them")
+    found = False
+    for file in walk_files(path, lambda name: name.lower().endswith(suffixes) and not name.startswith("."), report):
+        found = True
+        yield file, shown(file.relative_to(path).as_posix())
+    if not found:
+        raise DataError(f"{shown(path)} holds no {kinds} file: name another folder")
+
+
+def split_of_file(file: Path) -> str:
+    """The split that files such as `train.parquet` and `test-00000-of-00001.parquet` name; empty for any other."""
+    match = _FILE_OF_A_SPLIT.fullmatch(file.name)
+    return SPLITS.get(match[1].lower(), "") if match else ""
