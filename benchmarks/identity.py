@@ -37,10 +37,11 @@ from nearfar.evaluate import Interval
 from nearfar.progress import Stages
 from tools import identity_sets as sets
 from tools.identity_device import device_figures
-from tools.identity_figures import oneshot, over_runs, probed, shares_found, template_cost, verified
+from tools.identity_figures import DRAWS, oneshot, over_runs, probed, shares_found, template_cost, verified
 from tools.identity_trainings import trained
 from tools.results import Figures, arguments, figure, report
 
+COLUMNS = "data.source.columns={image: image, label: label, group: alphabet, session: session, split: split}"
 PARTS = ("omniglot", "fsdd", "keywords", "device")
 SEEDS = (0, 1)
 
@@ -79,17 +80,23 @@ def characters(data: Path, work: Path, changes: Sequence[str], stages: Stages, *
         for seed in SEEDS[:1] if chosen else SEEDS:
             name = f"{fold[0]}-{seed}".lower()
             file = sets.omniglot(rows, fold, work / f"{name}.parquet", seed=seed)
-            run, bundle = trained("glyphs.yaml", file, work / name, stages, seed=seed, changes=changes, quick=False)
+            run, bundle = trained(
+                "glyphs.yaml", file, work / name, stages, seed=seed, changes=[COLUMNS, *changes], quick=False
+            )
             test = [row for row in sets.read_rows(file) if row["split"] == "test"]
             for system, embedder in shares_found(run, bundle, "pixels").items():
                 vectors = sets.vectors_of(embedder.embed, test, "image")
                 suffix = "" if system == "bundle" else f"_{system}"
-                five, one = verified(vectors, test, seed=seed), verified(vectors, test, samples=1, seed=seed)
+                draws = DRAWS if system == "bundle" else 1
+                five = verified(vectors, test, seed=seed, draws=draws)
+                one = verified(vectors, test, samples=1, seed=seed, draws=draws)
                 shot = oneshot(vectors, test, seed=seed)
                 for key, value in (("eer", five), ("eer_1_sample", one), ("oneshot", shot)):
                     figures.setdefault(f"omniglot_{key}{suffix}_pct", []).append(100 * value)
                 if system == "bundle":
-                    figures.setdefault("omniglot_template_cost_pct", []).append(100 * template_cost(vectors, test, seed))
+                    figures.setdefault("omniglot_template_cost_pct", []).append(
+                        100 * template_cost(vectors, test, seed)
+                    )
             for key, value in attack_figures(bundle).items():
                 attacks.setdefault(key, []).append(value)
     return over_runs(figures, "%") | over_runs(attacks)
@@ -99,9 +106,7 @@ def attack_figures(bundle: Bundle) -> dict[str, float]:
     """What the bundle's own report says of attacks, under the names of this benchmark."""
     measured = bundle.manifest.metrics.get("attacks", {})
     shares = {"stolen_key_eer": "stolen_key_eer_pct", "inversion_rematch": "inversion_rematch_pct"}
-    return {
-        shares.get(name, name): (100 if name in shares else 1) * metric.value for name, metric in measured.items()
-    }
+    return {shares.get(name, name): (100 if name in shares else 1) * metric.value for name, metric in measured.items()}
 
 
 def speakers(data: Path, work: Path, changes: Sequence[str], stages: Stages, *, chosen: bool) -> Figures:
@@ -114,7 +119,9 @@ def speakers(data: Path, work: Path, changes: Sequence[str], stages: Stages, *, 
         for seed, held_out in enumerate(splits):
             name = f"takes-{held_out[0]}{kind}"
             file = sets.spoken_digits(rows, held_out, work / f"takes-{held_out[0]}.parquet")
-            run, bundle = trained("voices.yaml", file, work / name, stages, seed=seed, changes=[*own, *further], quick=False)
+            run, bundle = trained(
+                "voices.yaml", file, work / name, stages, seed=seed, changes=[*own, *further], quick=False
+            )
             test = [row for row in sets.read_rows(file) if row["split"] == "test"]
             for system, embedder in shares_found(run, bundle, "spectrum").items():
                 if kind and system != "bundle":
@@ -133,7 +140,9 @@ def heard(data: Path, work: Path, changes: Sequence[str], stages: Stages) -> Fig
     asked = [row for row in rows if row["split"] != "train"]
     right: dict[str, list[np.ndarray]] = {}
     for seed in (0, 1, 2):
-        run, bundle = trained("sounds.yaml", file, work / f"seed-{seed}", stages, seed=seed, changes=changes, quick=False)
+        run, bundle = trained(
+            "sounds.yaml", file, work / f"seed-{seed}", stages, seed=seed, changes=changes, quick=False
+        )
         for system, embedder in shares_found(run, bundle, "spectrum").items():
             right.setdefault(system, []).append(probed(embedder, known, asked))
     figures: Figures = {}

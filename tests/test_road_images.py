@@ -217,7 +217,7 @@ def test_items_are_read_anew_in_any_order(run: road.Run, photos: Path) -> None:
     from nearfar.learn.data.pictures import open_source
 
     ids = [opened.corpus.ids[i] for i in range(len(opened.corpus.side))]
-    items = SourceItems(open_source(opened.recipe.of_images.source), ids)
+    items = SourceItems(open_source(opened.recipe.of_images.source).contents, ids)
     assert len(items) == 72
     assert list(items) == [photos / id for id in ids]
     assert [items[i] for i in (5, 5, 3, 71, 0)] == [photos / ids[i] for i in (5, 5, 3, 71, 0)]

@@ -53,8 +53,10 @@ def shares_found(run: Run, bundle: Bundle, trivial: str) -> dict[str, Embedder]:
     return {"bundle": encoder, "model": trained.embedder(), "untrained": trained.untrained(), trivial: plain}
 
 
-def trials(vectors: Vectors, rows: Rows, *, samples: int = 5, components: int = COMPONENTS, seed: int = 0) -> Trials:
-    """Trials of all identities among some rows, through templates as a vault makes them; `DRAWS` templates of each."""
+def trials(
+    vectors: Vectors, rows: Rows, *, samples: int = 5, components: int = COMPONENTS, seed: int = 0, draws: int = DRAWS
+) -> Trials:
+    """Trials of all identities among some rows, through templates as a vault makes them; several templates of each."""
     labels, sessions = numbered(rows, "label"), numbered(rows, "session")
     return verification_trials(
         vectors,
@@ -63,19 +65,24 @@ def trials(vectors: Vectors, rows: Rows, *, samples: int = 5, components: int = 
         samples=samples,
         components=min(components, vectors.shape[1]),
         seed=seed,
-        draws=DRAWS,
+        draws=draws,
     )
 
 
-def verified(vectors: Vectors, rows: Rows, *, samples: int = 5, seed: int = 0) -> float:
+def verified(vectors: Vectors, rows: Rows, *, samples: int = 5, seed: int = 0, draws: int = DRAWS) -> float:
     """Equal error rate, a share."""
-    return equal_error_rate(trials(vectors, rows, samples=samples, seed=seed))
+    return equal_error_rate(trials(vectors, rows, samples=samples, seed=seed, draws=draws))
 
 
 def template_cost(vectors: Vectors, rows: Rows, seed: int) -> float:
     """Equal error rate of sealed templates less that of plain means in float, over the same enrolments, a share."""
     labels, sessions = numbered(rows, "label"), numbered(rows, "session")
-    common: dict[str, Any] = {"samples": 5, "components": min(COMPONENTS, vectors.shape[1]), "seed": seed, "draws": DRAWS}
+    common: dict[str, Any] = {
+        "samples": 5,
+        "components": min(COMPONENTS, vectors.shape[1]),
+        "seed": seed,
+        "draws": DRAWS,
+    }
     sealed = verification_trials(vectors, labels, sessions, **common)
     return equal_error_rate(sealed) - equal_error_rate(plain_trials(vectors, labels, sealed, seed))
 
@@ -102,7 +109,13 @@ def oneshot(vectors: Vectors, rows: Rows, *, seed: int = 0) -> float:
     """Share that is right of 20 ways with one sample each, within an alphabet, by two drawers."""
     groups = [str(row["alphabet"]) for row in rows]
     found = one_shot_accuracy(
-        vectors, numbered(rows, "label"), numbered(rows, "session"), groups=groups, ways=20, episodes=EPISODES, seed=seed
+        vectors,
+        numbered(rows, "label"),
+        numbered(rows, "session"),
+        groups=groups,
+        ways=20,
+        episodes=EPISODES,
+        seed=seed,
     )
     return found.accuracy.value
 

@@ -106,7 +106,11 @@ def keywords(rows: list[dict[str, Any]], target: Path) -> Path:
     Columns: audio, label (the keyword), split.
     """
     kept = [
-        {"audio": row["audio"], "label": row["keyword"], "split": {"valid": "validation"}.get(row["split"], row["split"])}
+        {
+            "audio": row["audio"],
+            "label": row["keyword"],
+            "split": {"valid": "validation"}.get(row["split"], row["split"]),
+        }
         for row in rows
     ]
     return written(kept, target)

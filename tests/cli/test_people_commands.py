@@ -199,6 +199,29 @@ def test_the_first_time_needs_a_bundle_with_a_threshold(nearfar: Command, folder
     assert "another bundle" in err
 
 
+def test_a_newly_calibrated_bundle_is_taken_over(nearfar: Command, folder: Path, vault: Path, tmp_path: Path):
+    strict = tmp_path / "strict"
+    assert nearfar("calibrate", folder / "calibrated", folder / "known", "-o", strict, "--fmr", "0.05")[0] == 0
+    code, said, _ = nearfar("people", vault, "--bundle", strict)
+    assert code == 0
+    assert "is a match from now on" in said
+    code, said, _ = nearfar("audit", vault)
+    assert "adopt" in said
+    write_tiny_image_bundle(tmp_path / "other", dim=24)
+    code, _, err = nearfar("people", vault, "--bundle", tmp_path / "other")
+    assert code == 2
+    assert "another encoder" in err
+
+
+def test_the_key_must_be_where_its_owner_says(nearfar: Command, folder: Path, vault: Path, tmp_path: Path):
+    sample = next((folder / "known" / "person-000").rglob("*.png"))
+    for command in (("verify", vault, "person-000", sample), ("identify", vault, sample)):
+        assert nearfar(*command, "--key", f"file:{folder / 'key'}")[0] in (0, 1)
+        code, _, err = nearfar(*command, "--key", f"file:{tmp_path / 'other'}")
+        assert code == 2
+        assert "not your vault" in err
+
+
 def test_a_passphrase_opens_a_vault_and_a_wrong_one_does_not(
     nearfar: Command, folder: Path, vault: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -226,3 +249,34 @@ def test_a_witness_tells_an_old_copy(nearfar: Command, folder: Path, vault: Path
     code, _, err = nearfar("verify", tmp_path / "old", "person-000", picture(folder, 0), *witness)
     assert code == 2
     assert "old" in err
+
+
+def test_options_of_monitors_are_refused_for_people(nearfar: Command, folder: Path, tmp_path: Path):
+    new = tmp_path / "new"
+    code, out, err = nearfar(
+        "calibrate", folder / "encoder", folder / "known", "-o", new, "--false-alarms", "1", "--machine", "a"
+    )
+    assert (code, out) == (2, "")
+    assert "--false-alarms, --machine" in err
+    assert "encoder of identities" in err
+    assert not new.exists()
+    code, _, err = nearfar("evaluate", folder / "encoder", folder / "known", "--no-attacks", "--query", "query")
+    assert code == 2
+    assert "--query" in err
+
+
+def test_a_wrong_path_makes_no_vault(nearfar: Command, folder: Path, vault: Path, tmp_path: Path):
+    key, new = tmp_path / "key", tmp_path / "new"
+    code, _, err = nearfar(
+        "enroll", new, "anna", folder / "absent.png", "--bundle", folder / "calibrated", "--key", f"file:{key}"
+    )
+    assert code == 2
+    assert "absent.png" in err
+    assert not new.exists()
+    assert not key.exists()
+
+
+def test_a_link_is_for_an_export(nearfar: Command, tmp_path: Path):
+    code, _, err = nearfar("audit", tmp_path, "--link", "abc")
+    assert code == 2
+    assert "--link: is for a file" in err

@@ -306,6 +306,17 @@ def test_calibrate_makes_a_new_bundle_for_another_machine(nearfar, bundle: Path,
     assert "there is no machine 'x'" in err
 
 
+def test_options_for_people_are_refused_for_a_monitor(nearfar, bundle: Path, tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", recording(100))
+    new = tmp_path / "new"
+    code, _, err = nearfar("calibrate", bundle, tmp_path / "a.csv", "-o", new, "--fmr", "0.01", "--samples", "3")
+    assert code == 2
+    assert "--fmr, --samples: not of use with a monitor" in " ".join(err.split())
+    code, _, err = nearfar("evaluate", bundle, tmp_path / "a.csv", "--plot", "det.png", "--no-attacks")
+    assert code == 2
+    assert "--plot, --attacks" in err
+
+
 def test_calibrate_promises_nothing_where_other_machines_set_the_threshold(nearfar, tmp_path: Path) -> None:
     old = made_bundle(tmp_path / "old", made_detector(record=made_record(fleet_ratio=1.5)))
     write(tmp_path / "short.csv", recording(700, seed=9))

@@ -15,6 +15,7 @@ import typer
 from made_monitor import made_bundle, made_encoder_bundle, made_record, made_settings
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from tiny_audio_bundle import tiny_audio_settings, write_tiny_audio_bundle
 from tiny_bundle import TEXTS, tiny_graph, tiny_manifest, write_tiny_bundle
 from tiny_image_bundle import tiny_image_graph, write_tiny_image_bundle
 from tiny_reranker import write_tiny_reranker
@@ -104,6 +105,12 @@ def test_a_classifier_of_pictures_keeps_its_scores(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [2, 7, 33])
 def test_pictures_of_any_size_have_a_sample(tmp_path: Path, size: int) -> None:
     bundle = write_tiny_image_bundle(tmp_path / "b", settings=ImageSettings(size=size, channels=1))
+    assert convert_to_openvino(bundle, tmp_path / "ov").graphs[0].mean > 0.99999
+
+
+@pytest.mark.parametrize("longest", [1, 8])
+def test_recordings_have_a_sample(tmp_path: Path, longest: int) -> None:
+    bundle = write_tiny_audio_bundle(tmp_path / "b", settings=tiny_audio_settings(longest=longest * 2000))
     assert convert_to_openvino(bundle, tmp_path / "ov").graphs[0].mean > 0.99999
 
 

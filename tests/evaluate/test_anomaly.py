@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, f1_score
 
@@ -49,6 +49,7 @@ def slow_range_pr(labels: list[int], scores: list[float], width: int, thresholds
     return area
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 24), st.sampled_from([3, 10, 250]))
 def test_vus_is_what_it_is_defined_as(seed: int, buffer: int, thresholds: int) -> None:
     rng = np.random.default_rng(seed)

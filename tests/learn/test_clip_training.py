@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +66,29 @@ def test_an_interrupted_run_is_bit_identical_after_resume(
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
 
 
+@pytest.mark.recipe
+@pytest.mark.parametrize("wait", ["data/clips.json", "checkpoints/last.ckpt"])
+def test_a_killed_run_is_bit_identical_after_resume(voices: Path, wait: str, tmp_path: Path) -> None:
+    recipe = voice_recipe(voices, "train.max_steps=60")
+    trained(recipe, tmp_path / "whole")
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pathlib import Path\n"
+        "from made_voices import voice_recipe\n"
+        "from nearfar.learn.run import train_run\n"
+        "train_run(voice_recipe(Path(sys.argv[2]), 'train.max_steps=60'), Path(sys.argv[3]))\n"
+    )
+    broken = tmp_path / "broken"
+    process = subprocess.Popen([sys.executable, "-c", code, str(Path(__file__).parent), str(voices), str(broken)])
+    while process.poll() is None and not (broken / wait).exists():
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed: make it longer"
+    trained(recipe, broken, resume=True)
+    whole, resumed = state_of(tmp_path / "whole"), state_of(broken)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 @pytest.mark.parametrize(
     "method", ["{kind: arc_face}", "{kind: triplet}", "{kind: byol, predictor: 16, projector: [16]}"]
 )
@@ -74,8 +101,32 @@ def test_methods_over_views_take_sound(voices: Path, method: str, tmp_path: Path
     assert run.embedder().embed([np.zeros(4_000, np.float32)]).shape == (1, 24)
 
 
+def test_early_stopping_watches_how_strangers_find_each_other(voices: Path, tmp_path: Path) -> None:
+    run = trained(
+        voice_recipe(voices, "train.validate_every=6", "train.early_stop={metric: knn_accuracy}"), tmp_path / "run"
+    )
+    log = (run.directory / "logs" / "attempt-1" / "metrics.csv").read_text("utf-8").splitlines()
+    column = log[0].split(",").index("validation/knn_accuracy")
+    figures = [float(line.split(",")[column]) for line in log[1:] if line.split(",")[column]]
+    assert len(figures) == 2
+    assert max(figures) > 0
+
+
+@pytest.mark.parametrize("mel_cnn", [False, True], ids=["ecapa", "mel_cnn"])
+@pytest.mark.parametrize("split_up", ["train.chunk=8", "train.devices=2"])
+def test_parts_of_a_batch_are_refused_in_the_words_of_recordings(
+    voices: Path, split_up: str, mel_cnn: bool, tmp_path: Path
+) -> None:
+    key, value = split_up.split("=")
+    said = rf"^{key} is {value}, .*\(BatchNorm[12]d\).* encoders of recordings have such layers: leave {key} out"
+    with pytest.raises(RunError, match=said) as found:
+        train_run(voice_recipe(voices, split_up, mel_cnn=mel_cnn), tmp_path / "run")
+    assert "picture" not in str(found.value)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_early_stopping_needs_labels_on_both_sides(voices: Path, tmp_path: Path) -> None:
-    recipe = voice_recipe(voices, "train.early_stop={metric: knn_accuracy}")
+    recipe = voice_recipe(voices, "train.early_stop={metric: knn_accuracy}", "data.source.labels=none", identity=False)
     with pytest.raises(DataError, match="same labels on both sides"):
         train_run(recipe, tmp_path / "run")
 

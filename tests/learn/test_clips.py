@@ -11,10 +11,11 @@ from made_voices import RATE, voice_recipe, write_voices
 
 from nearfar.errors import DataError
 from nearfar.frontend.sound import decode_sound
-from nearfar.learn.clips import PreparedClips, audio_settings, frontend_of
+from nearfar.learn.clips import PreparedClips, audio_settings, build_method, frontend_of
 from nearfar.learn.data.batches import Share
 from nearfar.learn.data.clip_rows import ClipRows
 from nearfar.learn.data.clips import ClipCorpus, prepare_clips
+from nearfar.learn.data.identity_batches import trained_identities
 from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
 from nearfar.learn.views.audio import SoundViews
 from nearfar.recipe import Recipe
@@ -110,6 +111,20 @@ def test_a_batch_holds_samples_of_people_and_is_the_same_on_any_ranks(voices: Pa
         assert (half.parts == whole.parts[rank::2]).all()
         assert (half.draws.snr == whole.draws.snr[rank::2]).all()
     assert not (rows[Share(6, np.arange(16))].items == whole.items).all()
+
+
+def test_those_who_are_trained_on_are_numbered_without_gaps(voices: Path, tmp_path: Path) -> None:
+    recipe = voice_recipe(voices)
+    corpus = prepared(recipe, tmp_path / "out")
+    rows, known = rows_of(corpus, recipe, views=1), trained_identities(corpus)
+    assert len(known) < len(corpus.counts.classes)
+    assert len(build_method(voice_recipe(voices, "method={kind: arc_face}"), corpus).directions) == len(known)
+    seen = set()
+    for step in range(8):
+        batch = rows[Share(step, np.arange(16))]
+        assert known[batch.labels.numpy()].tolist() == corpus.labels[batch.items.numpy()].tolist()
+        seen |= set(batch.labels.tolist())
+    assert seen == set(range(len(known)))
 
 
 def test_views_are_of_the_rows_of_the_share(voices: Path, tmp_path: Path) -> None:

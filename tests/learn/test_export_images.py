@@ -22,13 +22,14 @@ from nearfar.learn.export import export_image_graph
 
 Array = npt.NDArray[np.float32]
 
-KINDS = ["cnn", "cnn-group", "resnet18", "mobilenet", "vit"]
+BLOCKS = {**SMALL, "cnn-map": {"kind": "cnn", "width": 8, "dim": 24, "pool": "map"}}
+KINDS = ["cnn", "cnn-group", "cnn-map", "resnet18", "mobilenet", "vit"]
 
 
 @functools.cache
 def settled(kind: str, *, size: int = 32, channels: int = 3) -> ImageEncoder:
     """An encoder whose running statistics are those of made pictures and whose features differ between pictures."""
-    encoder = made_encoder(SMALL[kind], size=size, channels=channels)
+    encoder = made_encoder(BLOCKS[kind], size=size, channels=channels)
     for layer in encoder.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None  # the mean over all batches
@@ -97,12 +98,22 @@ def test_int8_is_close(kind: str) -> None:
     assert (found @ expected.T).argmax(dim=1).tolist() == list(range(60))
 
 
-def test_int8_is_small() -> None:
-    encoder = made_encoder({"kind": "cnn"}).eval()
+@pytest.mark.parametrize("pool", ["mean", "map"])
+def test_int8_is_small(pool: str) -> None:
+    encoder = made_encoder({"kind": "cnn", "pool": pool}).eval()
     count = sum(parameter.numel() for parameter in encoder.parameters())
     graph = exported(encoder, "int8")
     assert count < len(graph) < 1.2 * count
     assert len(exported(encoder, "none")) > 3.5 * len(graph)
+
+
+@pytest.mark.parametrize(
+    ("kind", "convolutions", "products"),
+    [("cnn", True, False), ("cnn-map", True, True), ("resnet18", True, False), ("vit", False, True)],
+)
+def test_what_holds_much_of_the_weights_is_in_int8(kind: str, convolutions: bool, products: bool) -> None:
+    found = Counter(node.op_type for node in onnx.load_from_string(graph_of(kind, "int8")).graph.node)
+    assert (found["QuantizeLinear"] > 1, found["MatMulInteger"] > 0) == (convolutions, products)
 
 
 @pytest.mark.parametrize("quantise", ["none", "int8"])

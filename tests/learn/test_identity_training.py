@@ -15,7 +15,8 @@ from PIL import Image
 
 from nearfar.errors import DataError, InterruptedRunError
 from nearfar.learn.data.batches import Share
-from nearfar.learn.data.picture_rows import PictureRows, trained_identities, turned_by
+from nearfar.learn.data.identity_batches import trained_identities
+from nearfar.learn.data.picture_rows import PictureRows, turned_by
 from nearfar.learn.data.pictures import PictureCorpus, prepare_pictures
 from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
 from nearfar.learn.pictures import TrainedPictures
@@ -205,8 +206,8 @@ def recall_of_strangers(trained: TrainedPictures, *, encoder: torch.nn.Module | 
         "{kind: sup_con, projector: []}",
         "{kind: sup_con, projector: [32]}",
         "{kind: arc_face}",
-        "{kind: triplet, margin: 0.3}",
         "{kind: triplet}",
+        "{kind: triplet, mine: all, margin: 0.3}",
     ],
 )
 def test_strangers_are_told_apart_by_what_was_learned(method: str, table: Path, tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_what_does_not_go_with_identities_of_pictures(overrides: list[str], said
         (["data.pairings=[{kind: identity, turned: 8}]"], "turned of the pairing 'identity' is for pictures"),
         (
             ["compress={steps: [{kind: weights, format: int8}]}"],
-            "compress is for text and pictures: leave it out; encoder.width",
+            "compress is for text and pictures: leave it out; encoder.dim",
         ),
         (
             ["views.seconds=20.0"],

@@ -26,8 +26,8 @@ encoder:
   dim: 256
 """
 
-KINDS_OF_PAIRING = "columns, lead_body, title_body, heading_section, spans, views, healthy"
-KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm, dilated_cnn, patch_transformer, spectral, mlp, feature_tokens"
+KINDS_OF_PAIRING = "columns, lead_body, title_body, heading_section, spans, views, identity, healthy"
+KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm, ecapa, mel_cnn, dilated_cnn, patch_transformer, spectral, mlp, feature_tokens"
 
 
 def complaint(text: str, *overrides: str) -> str:
@@ -96,7 +96,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "encoder:",
             "frontend: null\nencoder:",
-            'r.yaml:7: frontend: expected a block with "kind" (text, image, series, table), got null',
+            'r.yaml:7: frontend: expected a block with "kind" (text, image, audio, series, table), got null',
         ),
         ("  kind: static\n  dim: 256", "  static", "got 'static'; write {kind: static}"),
         (

@@ -73,6 +73,17 @@ def test_formants_move_with_the_size_of_the_vocal_tract() -> None:
     assert peaks[1] / peaks[0] == pytest.approx(1.2 / 0.9, rel=0.1)
 
 
+def test_speakers_differ_as_men_women_and_children_do() -> None:
+    speakers = [Speaker.draw(np.random.default_rng([5, number])) for number in range(300)]
+    pitches = np.array([speaker.pitch for speaker in speakers])
+    low, middle, high = np.percentile(pitches, (10, 50, 90))
+    assert 70 < low < 110 < 150 < middle < 230 < 270 < high < 400
+    sizes = np.array([speaker.size for speaker in speakers])
+    assert 1 / 1.2 <= sizes.min() < 0.9
+    assert 1.2 < sizes.max() <= 1 / 0.8
+    assert 0.5 < np.corrcoef(np.log(pitches), np.log(sizes))[0, 1] < 0.95
+
+
 def test_words_are_of_known_sounds() -> None:
     assert len(set(WORDS)) == len(WORDS)
     assert {letter for word in WORDS for letter in word} <= PHONES.keys()

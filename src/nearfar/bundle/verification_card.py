@@ -15,7 +15,7 @@ FIGURES = {
     "eer_same_session": "equal error rate where a sample and its template are of one session: easier than life",
     "eer_other_session": "the same across sessions",
     "one_shot_20": "share told right among 20 identities that one sample each is known of",
-    "one_shot_5": "the same among 5",
+    "one_shot_5": "share told right among 5 identities that one sample each is known of",
 }
 """What was measured -> what it means, in reading order."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nearfar.bundle.manifest import Metric, VerificationRecord
 
 _TRIALS_OF = {"validation": "people held out of training", "own": "your own people (nearfar calibrate)"}
+_SEEN = "samples held out of training"
 
 
 def verification_rows(record: VerificationRecord) -> list[tuple[str, str]]:
@@ -22,11 +23,12 @@ def verification_rows(record: VerificationRecord) -> list[tuple[str, str]]:
     if record.threshold is None:
         return [*rows, ("target FMR", share(record.fmr))]
     rows.append(("chosen for", f"FMR {share(record.fmr)} or less, with {share(record.confidence)} confidence"))
-    seen = "; the encoder was trained on them, so the figures flatter" if record.seen else ""
+    by = _SEEN if record.seen and record.trials_of == "validation" else _TRIALS_OF[record.trials_of]
+    seen = "; the encoder was trained on these identities, so the figures flatter" if record.seen else ""
     rows.append(
         (
             "chosen by",
-            f"{_TRIALS_OF[record.trials_of]}: {record.identities:,} identities, {record.genuine:,} genuine and {record.impostor:,} "
+            f"{by}: {record.identities:,} identities, {record.genuine:,} genuine and {record.impostor:,} "
             f"impostor trials{seen}",
         )
     )

@@ -8,9 +8,15 @@ from typing import Annotated
 import typer
 
 from nearfar.cli import stream_options as options
+from nearfar.cli.fitting import refuse_options
+
+_ALL = ("bundle", "data", "output", "label")
+_OF_PEOPLE = (*_ALL, "fmr", "confidence", "samples", "item", "session", "split", "seed")
+_OF_MONITORS = (*_ALL, "false_alarms", "choose", *options.NAMES)
 
 
 def calibrate(
+    context: typer.Context,
     bundle: Annotated[
         Path, typer.Argument(help="A monitor, or an encoder of pictures or sound that tells identities apart.")
     ],
@@ -95,9 +101,12 @@ def calibrate(
         from nearfar.cli.calibrate_identity import calibrate_people
         from nearfar.edge.verify.samples import SampleColumns
 
+        refuse_options(context, "an encoder of identities", _OF_PEOPLE)
         columns = SampleColumns(item, label or "label", session, split)
         calibrate_people(opened, data, output, columns, fmr=fmr, confidence=confidence, samples=samples, seed=seed)
         return
+    if opened.manifest.kind == "series-monitor":
+        refuse_options(context, "a monitor", _OF_MONITORS)
     from nearfar.bundle.monitor_card import detector_rows
     from nearfar.cli.console import (
         out,

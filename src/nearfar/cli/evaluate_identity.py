@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +28,8 @@ def evaluate_people(
 ) -> None:
     """Measure a bundle on people of one's own, print error rates and attacks, and draw or write them if asked to."""
     from nearfar.cli.console import notes, out, progress_lines, show_skipped
+    from nearfar.cli.result_file import write_figures
     from nearfar.edge.verify.samples import SampleSource
-    from nearfar.errors import DataError
     from nearfar.evaluate.verification import det_curve
     from nearfar.road.det_plot import check_plot, write_det
     from nearfar.road.evaluate_identity import evaluate_identity
@@ -60,12 +59,7 @@ def evaluate_people(
         write_det(curves, plot, bundle.manifest.name, threshold=report.threshold)
         out.print(f"\ndrawn: {plot}", soft_wrap=True, markup=False)
     if json_output is not None:
-        try:
-            json_output.write_text(json.dumps(as_record(report), ensure_ascii=False, indent=1) + "\n", "utf-8")
-        except OSError as error:
-            raise DataError(
-                f"{json_output}: cannot be written ({error.strerror}): check folder and permissions"
-            ) from error
+        write_figures(json_output, as_record(report))
 
 
 def as_record(report: IdentityReport) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +28,8 @@ def evaluate_stream(
 ) -> None:
     """Measure a monitor on labelled samples, print the figures, and write them if asked to."""
     from nearfar.cli.console import out, progress_lines, show_recognised, show_skipped
+    from nearfar.cli.result_file import write_figures
     from nearfar.cli.stream_options import show_missing
-    from nearfar.errors import DataError
     from nearfar.frontend.settings import SeriesSettings
     from nearfar.road.evaluate_stream import evaluate_streams
     from nearfar.road.replay import missing_channels
@@ -54,12 +53,7 @@ def evaluate_stream(
     out.print(_summary(report))
     out.print(f"\n{_in_words(report)}", soft_wrap=True)
     if json_output is not None:
-        try:
-            json_output.write_text(json.dumps(as_record(report), ensure_ascii=False, indent=1) + "\n", "utf-8")
-        except OSError as error:
-            raise DataError(
-                f"{json_output}: cannot be written ({error.strerror}): check folder and permissions"
-            ) from error
+        write_figures(json_output, as_record(report))
 
 
 def as_record(report: StreamReport) -> dict[str, object]:

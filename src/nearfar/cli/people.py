@@ -27,6 +27,14 @@ Witness = Annotated[
         help="A file on another medium that tells an old copy of the vault from the present one (docs/verification.md).",
     ),
 ]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        help="Where the key of the vault must be: keystore:NAME, credential:NAME, passphrase or file:PATH. Without it the vault says where, "
+        "and so does one that somebody else has put in its place.",
+    ),
+]
 
 _REFUSED = 1
 _TIME = "%Y-%m-%d %H:%M:%S"
@@ -63,11 +71,14 @@ def enroll(
 
     The first time it makes the vault: give the encoder (--bundle), whose threshold `nearfar calibrate` has set.
     """
+    from nearfar.bundle import Bundle
     from nearfar.cli.console import notes
     from nearfar.cli.vault import open_or_make, sample_files
 
+    # Before a vault and its key are made: a slip of the pen should leave nothing behind.
+    named = None if bundle is None else sample_files(samples, Bundle.open(bundle))
     with open_or_make(vault, bundle, key, witness) as verifier:
-        files = sample_files(samples, verifier.bundle)
+        files = named or sample_files(samples, verifier.bundle)
         made = verifier.enroll(identity, files, renew=renew, allow_duplicate=allow_duplicate)
     for reason in made.refused:
         notes.print(f"left out {reason}", style="yellow", markup=False, soft_wrap=True)
@@ -77,13 +88,20 @@ def enroll(
     )
 
 
-def verify(vault: Vault, identity: Identity, sample: Sample, witness: Witness = None, as_json: AsJson = False) -> None:
+def verify(
+    vault: Vault,
+    identity: Identity,
+    sample: Sample,
+    key: Place = None,
+    witness: Witness = None,
+    as_json: AsJson = False,
+) -> None:
     """Tell whether a sample is of somebody: exit code 0 where it is, 1 where not, 2 where something went wrong.
 
     After 5 failures in a row each further one is followed by a longer wait; after 50 the identity is locked until
     `nearfar people VAULT --unlock ID`.
     """
-    with _opened(vault, witness) as verifier:
+    with _opened(vault, witness, key) as verifier:
         decision = verifier.verify(identity, _file(sample))
     if as_json:
         typer.echo(json.dumps({"identity": identity, **asdict(decision)}, ensure_ascii=False, indent=1))
@@ -95,12 +113,12 @@ def verify(vault: Vault, identity: Identity, sample: Sample, witness: Witness = 
         raise typer.Exit(_REFUSED)
 
 
-def identify(vault: Vault, sample: Sample, witness: Witness = None, as_json: AsJson = False) -> None:
+def identify(vault: Vault, sample: Sample, key: Place = None, witness: Witness = None, as_json: AsJson = False) -> None:
     """Tell who of all that are enrolled a sample is of: exit code 0 where somebody matches, 1 where nobody does.
 
     The more are enrolled, the more often a stranger matches one of them: of 100 about a hundred times as often as with `nearfar verify`.
     """
-    with _opened(vault, witness) as verifier:
+    with _opened(vault, witness, key) as verifier:
         found = verifier.identify(_file(sample))
     if as_json:
         typer.echo(json.dumps(asdict(found), ensure_ascii=False, indent=1))
@@ -127,10 +145,16 @@ def people(
     unlock_identify: Annotated[
         bool, typer.Option("--unlock-identify", help="Forget the failures of `nearfar identify`.")
     ] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            "--bundle", help="Take over the threshold of this bundle, which has the same encoder as the vault."
+        ),
+    ] = None,
     witness: Witness = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show who is enrolled, since when, and who is locked; or unlock somebody."""
+    """Show who is enrolled, since when, and who is locked; or unlock somebody, or take over a newly calibrated bundle."""
     from nearfar.cli.collection_tables import add_row, plain_table
     from nearfar.cli.console import out
 
@@ -138,6 +162,13 @@ def people(
         if unlock is not None or unlock_identify:
             verifier.unlock(unlock)
             typer.echo(f"{unlock or 'identify'}: unlocked")
+            return
+        if bundle is not None:
+            before = verifier.threshold
+            verifier.adopt(bundle)
+            typer.echo(
+                f"{vault}: a score of {verifier.threshold:.3f} is a match from now on, before it was {before:.3f}"
+            )
             return
         enrolled = verifier.identities()
     if as_json:
@@ -180,12 +211,15 @@ def audit(
 ) -> None:
     """Show what was tried and done in a vault, export it, or check an export. No scores and no samples are in it."""
     from nearfar.edge.verify.audit import verify_export
+    from nearfar.errors import DataError
 
     if vault.is_file():
         checked = verify_export(vault, link=link)
         held = " and ends with the link given" if link else f"; the last link is {checked.link}"
         typer.echo(f"{vault}: entries {checked.first:,} to {checked.last:,} are whole and in order{held}")
         return
+    if link is not None:
+        raise DataError(f"--link: is for a file that was exported, and {vault} is none: nearfar audit FILE --link LINK")
     with _opened(vault, witness) as verifier:
         if export is not None:
             written = verifier.export_audit(export)
@@ -213,10 +247,10 @@ def _show(entries: list[AuditEntry], last: int) -> None:
     out.print(table)
 
 
-def _opened(vault: Path, witness: Path | None) -> Verifier:
+def _opened(vault: Path, witness: Path | None, key: str | None = None) -> Verifier:
     from nearfar.edge.verify import Verifier
 
-    return Verifier.open(vault, witness=witness)
+    return Verifier.open(vault, key=key, witness=witness)
 
 
 def _file(sample: Path) -> Path:

@@ -54,6 +54,18 @@ def write_rows(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str,
         raise DataError(f"{path}: cannot be written ({error.strerror}): check the permissions and the space") from error
 
 
+def write_figures(path: Path, figures: Mapping[str, Any]) -> None:
+    """Write figures to a JSON file.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    try:
+        path.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}): check folder and permissions") from error
+
+
 def _cell(value: Any) -> Any:
     """As JSON writes it, or a table would say True in one kind of file and true in the other."""
     return str(value).lower() if isinstance(value, bool) else value

@@ -96,7 +96,7 @@ def plant(
 @app.command()
 def voices(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder; in it, one for each person and session.")],
-    identities: Annotated[int, typer.Option("--identities", min=1, max=10_000, help="How many people.")] = 24,
+    identities: Annotated[int, typer.Option("--identities", min=1, max=10_000, help="How many people.")] = 60,
     clips: Annotated[int, typer.Option("--clips", min=1, max=10_000, help="Recordings of each.")] = 20,
     sessions: Annotated[
         int,

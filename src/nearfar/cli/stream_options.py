@@ -28,6 +28,9 @@ Label = Annotated[
     typer.Option("--label", help="Column that is not 0 where a fault is known; by default `label` or `anomaly`."),
 ]
 
+# What commands call these that take them beside options of other kinds of bundles.
+NAMES = ("time", "channel", "value", "machine_column", "machine", "machines", "rate", "timezone")
+
 
 def show_missing(missing: Mapping[str, Sequence[str]]) -> None:
     """Say which channels of a monitor stored data lacks: figures and alarms are of the others only."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nearfar.cli import stream_options
+from nearfar.cli.fitting import refuse_options
 from nearfar.cli.options import Overrides
 from nearfar.errors import RecipeError
 
@@ -120,7 +121,13 @@ def show_columns(bundle: Bundle) -> None:
     out.print(pairs_table(table_card.rows(bundle.manifest.frontend)))
 
 
+_EVALUATED = ("bundle", "pairs", "json_output")
+_OF_PEOPLE = ("plot", "samples", "attacks", "item", "session", "attribute", "split", "label", "threshold")
+_OF_MONITORS = ("label", "threshold", *stream_options.NAMES)
+
+
 def evaluate(
+    context: typer.Context,
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     pairs: Annotated[
         Path,
@@ -189,6 +196,7 @@ def evaluate(
         from nearfar.cli.evaluate_stream import evaluate_stream
         from nearfar.road.stored_series import Reading
 
+        refuse_options(context, "a monitor", (*_EVALUATED, *_OF_MONITORS))
         reading = Reading(time, machine_column, channel, value, label, machines, rate, timezone)
         evaluate_stream(opened, pairs, reading, machine=machine, threshold=threshold, json_output=json_output)
         return
@@ -196,6 +204,7 @@ def evaluate(
         from nearfar.cli.evaluate_identity import evaluate_people
         from nearfar.edge.verify.samples import SampleColumns
 
+        refuse_options(context, "an encoder of identities", (*_EVALUATED, *_OF_PEOPLE))
         columns = SampleColumns(item, label or "label", session, split, attribute)
         evaluate_people(
             opened,
@@ -208,6 +217,7 @@ def evaluate(
             json_output=json_output,
         )
         return
+    refuse_options(context, "an encoder of texts", (*_EVALUATED, "query", "positive"))
     with progress_lines() as stages:
         scores = road.evaluate(bundle, pairs, query=query, positive=positive, stages=stages)
     out.print(figures_table(as_metrics(scores)))

@@ -31,13 +31,20 @@ def open_or_make(directory: Path, bundle: Path | None, key: str, witness: Path |
     if not directory.exists() or (directory.is_dir() and not any(directory.iterdir())):
         if bundle is None:
             raise DataError(f"{directory}: there is no vault yet; give the encoder to make it with: --bundle BUNDLE")
+        record = Bundle.open(bundle).manifest.verification
+        if record is not None and record.threshold is None:
+            raise DataError(
+                f"{bundle}: has no threshold yet from which samples match. Choose it by samples of your own people "
+                f"(nearfar calibrate {bundle} PEOPLE/ -o ours.bundle), and give that bundle"
+            )
         return Verifier.create(directory, bundle, key=key, witness=witness)
     verifier = Verifier.open(directory, witness=witness)
     if bundle is not None and Bundle.open(bundle).digest != verifier.bundle.digest:
         verifier.close()
         raise DataError(
-            f"{directory}: has another bundle than {bundle}, and its templates are of that one; leave out --bundle, or make a new vault "
-            "and enrol everybody again"
+            f"{directory}: has another bundle than {bundle}, and its templates are of that one; leave out --bundle. If the two differ in "
+            f"their threshold only (`nearfar calibrate`): nearfar people {directory} --bundle {bundle}. Another encoder needs a new vault, "
+            "and everybody enrols again"
         )
     return verifier
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nearfar.embedder import Side
+from nearfar.frontend.audio import AudioFrontend
 from nearfar.frontend.frontend import Feed, Frontend
 from nearfar.frontend.image import ImageFrontend
 from nearfar.frontend.series import SeriesFrontend
@@ -19,7 +20,9 @@ def sample_feeds(frontend: Frontend, side: Side, *, seed: int = 0) -> list[Feed]
     """Make 32 items in batches of growing size.
 
     Texts are tokens drawn from the whole vocabulary, from one to as many as the side takes; pictures are smooth spots of
-    colour with noise over them; rows have any of the known cells; windows are noise about levels, a tenth of it missing. Nothing comes from the user's data, so the sample can be made wherever the bundle is.
+    colour with noise over them; recordings are gliding tones in noise, longer from batch to batch; rows have any of the known cells;
+    windows are noise about levels, a tenth of it missing. Nothing comes from the user's data, so the sample can be made wherever the
+    bundle is.
 
     Args:
         frontend: of the bundle.
@@ -33,6 +36,10 @@ def sample_feeds(frontend: Frontend, side: Side, *, seed: int = 0) -> list[Feed]
     if isinstance(frontend, ImageFrontend):
         settings = frontend.settings
         return [{"pixels": _pictures(source, n, settings.channels, settings.size)} for n in _BATCHES]
+    if isinstance(frontend, AudioFrontend):
+        step, rate = frontend.settings.step, frontend.settings.rate
+        longest = max(1, frontend.settings.longest // step)
+        return [{"pcm": _sounds(source, n, step * min(place + 1, longest), rate)} for place, n in enumerate(_BATCHES)]
     if isinstance(frontend, TableFrontend):
         return [_rows(source, n, frontend) for n in _BATCHES]
     if isinstance(frontend, SeriesFrontend):
@@ -74,6 +81,19 @@ def _windows(source: np.random.Generator, n: int, frontend: SeriesFrontend) -> F
     present = (source.random(shape) < 0.9).astype(np.float32)
     values = (levels + source.standard_normal(shape)).astype(np.float32)
     return {"window": values * present, "present": present}
+
+
+def _sounds(
+    source: np.random.Generator, n: int, samples: int, rate: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Recordings float32 (n, samples) in [-1, 1]: three tones each that glide, in noise."""
+    time = np.arange(samples) / rate
+    start = source.uniform(100, 0.3 * rate, (n, 3, 1))
+    glide = source.uniform(-0.5, 0.5, (n, 3, 1)) * start
+    tones = np.sin(2 * np.pi * (start * time + glide * time * time / 2)).mean(1)
+    noise = source.standard_normal((n, samples)) * source.uniform(0.001, 0.05, (n, 1))
+    pcm: np.ndarray[tuple[int, ...], np.dtype[np.float32]] = np.clip(0.5 * tones + noise, -1, 1).astype(np.float32)
+    return pcm
 
 
 def _pictures(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nearfar.edge.rag.retrieve import retrieve
     from nearfar.edge.reranker import Reranker
     from nearfar.edge.search import Mode, SearchIndex
+    from nearfar.edge.verify.verifier import Verifier
 
 _HOMES = {
     "Alarm": "monitor.events",
@@ -30,6 +31,7 @@ _HOMES = {
     "Monitor": "monitor.monitor",
     "Reranker": "reranker",
     "SearchIndex": "search",
+    "Verifier": "verify.verifier",
     "fit_fusion": "fusion",
     "fuse": "fusion",
     "retrieve": "rag.retrieve",
@@ -47,6 +49,7 @@ __all__ = [
     "Monitor",
     "Reranker",
     "SearchIndex",
+    "Verifier",
     "fit_fusion",
     "fuse",
     "retrieve",

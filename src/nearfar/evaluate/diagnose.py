@@ -36,7 +36,7 @@ _AGAINST_COLLAPSE = {
     "simsiam": f"{_RATE}, and keep the predictor and the stopped gradient",
     "barlow_twins": f"{_RATE}, or raise method.off_diagonal",
     "vicreg": f"raise method.variance beside method.invariance, or {_RATE}",
-    "triplet": f"{_RATE}, or begin with sup_con: the hardest triplets of an untrained encoder pull everything to one place",
+    "triplet": f"{_RATE}, or set method.mine to semi_hard: the hardest triplets of an untrained encoder pull everything to one place",
     "swav": f"{_RATE}, raise method.freeze_prototypes, lower method.epsilon, and use no more prototypes than pictures a step",
 }
 _AGAINST_LOSS = {

@@ -17,6 +17,7 @@ from nearfar.frontend import AudioError, AudioFrontend, AudioSettings
 from nearfar.frontend.sound import decode_sound
 from nearfar.learn.data.clip_rows import ClipRows
 from nearfar.learn.data.clips import ClipCorpus, prepare_clips
+from nearfar.learn.data.identity_batches import trained_identities
 from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.encoders.audio import AudioEncoder
 from nearfar.learn.encoders.build_audio import build_audio_encoder
@@ -92,6 +93,7 @@ class PreparedClips:
                 identity=identity is not None,
                 seed=recipe.seed,
                 k=recipe.evaluate.neighbours,
+                strangers=identity is not None and recipe.data.split.identities == "unseen",
             )
             if recipe.train.early_stop is not None and not validation.has_labels:
                 raise DataError(
@@ -201,7 +203,7 @@ def audio_settings(frontend: AudioFrontendSettings) -> AudioSettings:
 def build_method(recipe: Recipe, corpus: ClipCorpus) -> ImageMethod:
     """The method of a recipe with fresh weights, drawn from the recipe's seed."""
     encoder = _encoder(recipe, corpus)
-    classes = len(corpus.counts.classes)
+    classes = len(trained_identities(corpus)) if recipe.identity is not None else len(corpus.counts.classes)
     return build_view_method(recipe.of_audio.method, encoder, items=len(corpus.labels), classes=classes)
 
 

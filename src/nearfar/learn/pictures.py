@@ -14,7 +14,8 @@ import torch
 from nearfar.embedder import Side
 from nearfar.errors import DataError, RunError
 from nearfar.frontend import ImageFrontend, ImageSettings
-from nearfar.learn.data.picture_rows import PictureRows, trained_identities
+from nearfar.learn.data.identity_batches import trained_identities
+from nearfar.learn.data.picture_rows import PictureRows
 from nearfar.learn.data.pictures import PictureCorpus, prepare_pictures
 from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.encoders.build_image import build_image_encoder

@@ -29,7 +29,11 @@ class IdentityPairing(PairingRule):
 
 
 class ArcFace(Settings):
-    """Samples are told apart by a direction for each identity, with an angle as margin (ArcFace, arXiv:1801.07698)."""
+    """Samples are told apart by a direction for each identity, with an angle as margin (ArcFace, arXiv:1801.07698).
+
+    A direction is learned from the samples of its identity, so each must come up some tens of times: leave `turned` of the pairing at 1,
+    or take sup_con or triplet where steps are few.
+    """
 
     least_views: ClassVar[int] = 1
     takes_crops: ClassVar[bool] = False
@@ -38,20 +42,24 @@ class ArcFace(Settings):
     kind: Literal["arc_face"]
     margin: Annotated[float, Strict(), Field(ge=0.0, le=1.0)] = 0.2
     """In radians; the paper has 0.5 for faces in the millions."""
-    scale: Annotated[float, Strict(), Field(gt=0.0, le=128.0)] = 30.0
-    """Multiplies the cosines; the paper has 64."""
+    scale: Annotated[float, Strict(), Field(gt=0.0, le=128.0)] = 16.0
+    """Multiplies the cosines; the paper has 64, for longer training."""
 
 
 class TripletIdentity(Settings):
-    """The furthest sample of the same identity must be nearer than the nearest of another (batch hard, arXiv:1703.07737)."""
+    """A sample must be nearer to those of its identity than to those of others, by a margin (FaceNet, arXiv:1503.03832)."""
 
     least_views: ClassVar[int] = 1
     takes_crops: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = True
 
     kind: Literal["triplet"]
-    margin: Annotated[float, Strict(), Field(ge=0.0, le=2.0)] | None = None
-    """By how much, as a distance of unit vectors; `null` takes the soft margin of the paper."""
+    margin: Annotated[float, Strict(), Field(ge=0.0, le=2.0)] | None = 0.2
+    """By how much, as a distance of unit vectors; `null` takes a soft margin (arXiv:1703.07737), which is never quite reached."""
+    mine: Literal["semi_hard", "hard", "all"] = "semi_hard"
+    """Which of a batch are learned from. `semi_hard`: each two samples of an identity, with the nearest other that is further away
+    than they are. `all`: every one that is not as it should be yet. `hard`: the furthest own and the nearest other of each sample; from
+    scratch this pulls everything to one place, so keep it for an encoder that has learned already."""
 
 
 IdentityMethodSettings = ArcFace | TripletIdentity

@@ -9,40 +9,34 @@ from pydantic import Field, Strict, model_validator
 
 from nearfar.recipe.audio import (
     AudioEncoderSettings,
-    AudioFolderSource,
     AudioFrontendSettings,
     AudioSource,
-    AudioTableSource,
     AudioViews,
 )
 from nearfar.recipe.compress import Compress
-from nearfar.recipe.data import Data, ImageSource, ImagesSource, ImageTableSource, has_identities
+from nearfar.recipe.data import Data, ImageSource, has_identities
 from nearfar.recipe.distil import Distil, Teacher
+from nearfar.recipe.fits import FITS, identity_fits
 from nearfar.recipe.identity import IdentityMethodSettings, IdentityPairing, Verification
-from nearfar.recipe.image_encoders import CnnEncoder, ImageEncoderBlock
+from nearfar.recipe.image_encoders import ImageEncoderBlock
 from nearfar.recipe.images import ImageFrontendSettings
-from nearfar.recipe.methods import AudioMethodSettings, Classifier, ImageMethodSettings, SupCon
+from nearfar.recipe.methods import AudioMethodSettings, ImageMethodSettings
 from nearfar.recipe.modality import PARTS, Modality, items_of
 from nearfar.recipe.negatives import Negatives
 from nearfar.recipe.pair_method import DualEncoder
 from nearfar.recipe.series import (
     FaultContrast,
-    PatchTransformerEncoder,
     SeriesEncoderSettings,
     SeriesFrontendSettings,
     SeriesSource,
     SeriesViews,
-    SpectralEncoder,
     Watch,
 )
 from nearfar.recipe.settings import Settings
 from nearfar.recipe.table import RowsSource, Scarf, TableEncoderSettings, TableFrontendSettings
 from nearfar.recipe.text import (
-    HuggingFaceEncoder,
-    StaticEncoder,
     TextEncoderSettings,
     TextFrontendSettings,
-    TransformerEncoder,
 )
 from nearfar.recipe.training import Evaluation, Export, Training
 from nearfar.recipe.views import Views
@@ -144,7 +138,6 @@ class Recipe(Settings):
     """Steps that make what ships smaller, each measured; without them `export` says what ships."""
     watch: Watch | None = None
     """How healthy series become alarms on the device; only for series, where it has a default of its own."""
-
     verify: Verification | None = None
     """How samples are held against templates; only with the pairing `identity`, where it has a default of its own."""
 
@@ -301,220 +294,10 @@ class Recipe(Settings):
             )
 
     @model_validator(mode="after")
-    def _image_parts_fit(self) -> Self:
-        if self.modality != "image":
-            return self
-        source, _, views, encoder, method = self.of_images
-        if views.local is not None and not method.takes_crops:
-            raise ValueError(f"views.local are of no use to method '{method.kind}': leave them out, or choose swav")
-        if method.needs_labels:
-            named = source.columns.label_name or source.columns.label if isinstance(source, ImageTableSource) else None
-            self._has_labels(named)
-        if views.local is not None and views.local.size >= self.of_images.frontend.size:
-            raise ValueError(
-                f"views.local.size is {views.local.size}, but frontend.size is {self.of_images.frontend.size}: local views are smaller"
-            )
-        if views.local is not None and isinstance(encoder, CnnEncoder) and encoder.pool == "map":
-            raise ValueError(
-                "encoder.pool is map, which takes views of one size: leave views.local out, or set it to mean"
-            )
-        output_dim = getattr(encoder, "output_dim", None)
-        if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:
-            raise ValueError(f"export.dim is {self.export.dim}, but the encoder gives only {output_dim} dimensions")
+    def _settings_fit(self) -> Self:
+        FITS[self.modality](self)
+        identity_fits(self)
         return self
-
-    @model_validator(mode="after")
-    def _audio_parts_fit(self) -> Self:
-        if self.modality != "audio":
-            return self
-        source, frontend, views, encoder, method = self.of_audio
-        if method.needs_labels:
-            self._has_labels(source.columns.label if isinstance(source, AudioTableSource) else None)
-        if not frontend.frame <= views.seconds <= frontend.max_seconds:
-            raise ValueError(
-                f"views.seconds is {views.seconds:g}, but must lie between frontend.frame ({frontend.frame:g}) and frontend.max_seconds "
-                f"({frontend.max_seconds:g})"
-            )
-        if self.compress is not None:
-            raise ValueError(
-                "compress is for text and pictures: leave it out; encoder.width and encoder.dim say how small it is"
-            )
-        if self.export.dim is not None and self.export.dim > encoder.output_dim:
-            raise ValueError(
-                f"export.dim is {self.export.dim}, but the encoder gives only {encoder.output_dim} dimensions"
-            )
-        return self
-
-    def _has_labels(self, column: str | None) -> None:
-        """Refuse a source that says of nothing what it is.
-
-        Args:
-            column: of a table, the column of labels.
-        """
-        source = self.data.source
-        if isinstance(source, ImagesSource | AudioFolderSource) and source.labels == "none":
-            key = "data.source.labels to folder"
-        elif isinstance(source, ImageTableSource | AudioTableSource) and column is None:
-            key = "data.source.columns.label"
-        else:
-            return
-        other = "" if self.identity is not None else ", or choose another such as simclr"
-        raise ValueError(f"method '{self.method.kind}' learns from labels: set {key}{other}")
-
-    @model_validator(mode="after")
-    def _identity_parts_fit(self) -> Self:
-        pairing, method = self.identity, self.method
-        if pairing is None:
-            if isinstance(method, IdentityMethodSettings):
-                raise ValueError(
-                    f"method '{method.kind}' needs several samples of each identity in a batch: set data.pairings to [{{kind: identity}}]"
-                )
-            return self
-        learns = isinstance(method, SupCon | IdentityMethodSettings)
-        if not learns:
-            why = "learns classes" if isinstance(method, Classifier) else "does not learn from labels"
-            raise ValueError(
-                f"the pairing 'identity' is for methods that learn who is who, but '{method.kind}' {why}: choose sup_con, arc_face or "
-                "triplet, or set data.pairings to [{kind: views}]"
-            )
-        size, samples = self.train.batch_size, pairing.samples
-        if size % samples or size < 2 * samples:
-            fitting = max(2, round(size / samples)) * samples
-            raise ValueError(
-                f"train.batch_size is {size}, but a batch of the pairing 'identity' holds whole identities of {samples} samples, at least "
-                f"two: set it to a multiple of {samples}, such as {fitting}"
-            )
-        if pairing.turned > 1 and self.modality != "image":
-            raise ValueError("the key turned of the pairing 'identity' is for pictures: leave it out")
-        if self.data.labels_per_class is not None:
-            raise ValueError("data.labels_per_class is not for the pairing 'identity': leave it out")
-        if isinstance(self.views, Views) and self.views.second is not None:
-            raise ValueError("the pairing 'identity' takes one view of each sample: leave views.second out")
-        return self
-
-    @model_validator(mode="after")
-    def _series_parts_fit(self) -> Self:
-        if self.modality != "series":
-            return self
-        _, frontend, _, encoder, _, _ = self.of_series
-        window = frontend.window
-        if isinstance(encoder, PatchTransformerEncoder):
-            if window % encoder.patch:
-                raise ValueError(
-                    f"encoder.patch is {encoder.patch}, which does not divide frontend.window ({window}): change one of the two"
-                )
-            if encoder.width % encoder.heads:
-                raise ValueError(
-                    f"encoder.width is {encoder.width}, which is no multiple of encoder.heads ({encoder.heads})"
-                )
-        if isinstance(encoder, SpectralEncoder) and encoder.segment > window:
-            raise ValueError(
-                f"encoder.segment is {encoder.segment}, but frontend.window has only {window} frames: lower it, or take a longer window"
-            )
-        if self.data.split.by != "random":
-            raise ValueError("data.split.by is for text and pictures: series are split in time; leave it out")
-        for name, value in (("export.dim", self.export.dim), ("compress", self.compress)):
-            if value is not None:
-                raise ValueError(
-                    f"{name} is for text and pictures: leave it out; encoder.dim and encoder.width say how small it is"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _table_parts_fit(self) -> Self:
-        if self.modality != "table":
-            return self
-        encoder = self.of_table.encoder
-        if self.compress is not None:
-            raise ValueError(
-                "compress is for text and pictures: leave it out; encoder.width and encoder.dim say how small it is"
-            )
-        if self.export.dim is not None and self.export.dim > encoder.output_dim:
-            raise ValueError(
-                f"export.dim is {self.export.dim}, but the encoder gives only {encoder.output_dim} dimensions"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _text_parts_fit(self) -> Self:
-        if self.modality != "text":
-            return self
-        frontend, encoder, method = self.of_text
-        is_hf = isinstance(encoder, HuggingFaceEncoder)
-        if frontend.tokenizer.kind == "model" and not is_hf:
-            raise ValueError(
-                f"frontend.tokenizer 'model' needs encoder 'hf'; encoder '{encoder.kind}' has no tokenizer of its own: "
-                "use 'train' or 'file'"
-            )
-        if frontend.tokenizer.kind in ("train", "teacher") and is_hf:
-            raise ValueError(
-                "encoder 'hf' was pretrained with its own vocabulary: leave frontend.tokenizer out, or set it to {kind: model}"
-            )
-        # The width of a pretrained model without a projection is known only when it is loaded.
-        output_dim = encoder.projection if isinstance(encoder, HuggingFaceEncoder) else encoder.output_dim
-        for prefix in method.matryoshka:
-            if output_dim is not None and prefix > output_dim:
-                raise ValueError(f"method.matryoshka has {prefix}, but the encoder gives only {output_dim} dimensions")
-        if self.export.dim is not None and output_dim is not None and self.export.dim > output_dim:
-            raise ValueError(f"export.dim is {self.export.dim}, but the encoder gives only {output_dim} dimensions")
-        return self
-
-    @model_validator(mode="after")
-    def _taught_parts_fit(self) -> Self:
-        if self.modality != "text":
-            return self
-        frontend, encoder, method = self.of_text
-        starts = isinstance(encoder, StaticEncoder) and encoder.start == "teacher"
-        wanted = {
-            "method distil": isinstance(method, Distil),
-            "frontend.tokenizer teacher": frontend.tokenizer.kind == "teacher",
-            "encoder.start teacher": starts,
-        }
-        for what, needs in wanted.items():
-            if needs and self.teacher is None:
-                raise ValueError(
-                    f"{what} needs a teacher: set teacher.model to a bundle, a model directory or a hub name"
-                )
-        if (
-            frontend.tokenizer.kind == "teacher"
-            and isinstance(encoder, TransformerEncoder)
-            and encoder.pooling == "cls"
-        ):
-            raise ValueError(
-                "encoder.pooling is cls, but frontend.tokenizer 'teacher' puts no [CLS] before a text: set pooling to mean"
-            )
-        if not isinstance(method, Distil):
-            if self.teacher is not None:
-                raise ValueError(
-                    f"teacher is given, but method '{method.kind}' does not learn from one: set method.kind to distil, or leave teacher out"
-                )
-            return self
-        if method.towers == "separate":
-            raise ValueError("method distil has one tower: leave method.towers out")
-        if method.asymmetric:
-            self._documents_stay_whole()
-        if not method.pairs and self.negatives != Negatives():
-            raise ValueError(
-                "negatives are for the term pairs of method distil: set method.pairs above 0, or leave negatives out"
-            )
-        if method.matryoshka and not method.pairs:
-            raise ValueError(
-                "method.matryoshka is for the term pairs of method distil: set method.pairs above 0, or leave it out"
-            )
-        return self
-
-    def _documents_stay_whole(self) -> None:
-        steps = self.compress.steps if self.compress is not None else ()
-        shortening = [
-            f"compress.steps[{number}] (prefix)" for number, step in enumerate(steps) if step.kind == "prefix"
-        ]
-        if self.export.dim is not None:
-            shortening.insert(0, "export.dim")
-        if shortening:
-            raise ValueError(
-                f"{shortening[0]} keeps some components of a query only, but documents stay the teacher's, with all of theirs: leave it "
-                "out; the step rank of compress makes the table smaller"
-            )
 
     @model_validator(mode="after")
     def _something_to_stop_by(self) -> Self:

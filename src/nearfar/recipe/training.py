@@ -15,8 +15,8 @@ class EarlyStop(Settings):
     metric: Literal["ndcg_at_10", "recall_at_1", "recall_at_10", "mrr_at_10", "knn_accuracy", "fault_auc_pr"] = (
         "ndcg_at_10"
     )
-    """What is to grow; the best step by it is exported. For pictures and rows that is `knn_accuracy`, and needs labels; for series it is
-    `fault_auc_pr`, by faults that are injected into held-out windows."""
+    """What is to grow; the best step by it is exported. For pictures, recordings and rows that is `knn_accuracy`, and needs labels (of identities
+    that are not trained on, one half of the validation samples names the other); for series it is `fault_auc_pr`, by faults that are injected into held-out windows."""
     patience: Count = 3
     """Validations without a new best before the run stops."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nearfar.road.picture_items import Items
+from nearfar.road.picture_items import Items, SourceItems
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,36 +17,25 @@ if TYPE_CHECKING:
 _VIEWS_AT_ONCE = 64
 
 
-class ClipItems(Items):
-    """Recordings as they lie in their source, one in memory at a time: quick from the first to the last, a new start for a step back.
+def clip_items(source: ClipReader, ids: Sequence[str], rate: int) -> SourceItems:
+    """Recordings as they lie in their source, one in memory at a time.
 
     Args:
         source: what reads them.
         ids: their names.
         rate: at which parts of files, which have to be decoded to be cut out, are given.
     """
+    return SourceItems(lambda names: _contents(source, names, rate), ids)
 
-    def __init__(self, source: ClipReader, ids: Sequence[str], rate: int) -> None:
-        self._source, self._ids, self._rate = source, ids, rate
-        self._clips: Iterator[Any] = iter(())
-        self._at = len(ids)
-        self._item: Any = None
 
-    def __len__(self) -> int:
-        return len(self._ids)
+def _contents(source: ClipReader, ids: Sequence[str], rate: int) -> Iterator[Any]:
+    from nearfar.frontend.sound import decode_sound
 
-    def _one(self, place: int) -> Any:
-        from nearfar.frontend.sound import decode_sound
-
-        if place < self._at:
-            self._clips, self._at = iter(self._source.again(self._ids)), -1
-        while self._at < place:
-            clip = next(self._clips)
-            self._item = clip.content
-            if clip.start is not None or clip.end is not None:
-                self._item = decode_sound(clip.content, self._rate, name=clip.location, start=clip.start, end=clip.end)
-            self._at += 1
-        return self._item
+    for clip in source.again(ids):
+        if clip.start is None and clip.end is None:
+            yield clip.content
+        else:
+            yield decode_sound(clip.content, rate, name=clip.location, start=clip.start, end=clip.end)
 
 
 class ClipViews(Items):

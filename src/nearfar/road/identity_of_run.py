@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nearfar.learn.clips import TrainedClips
     from nearfar.learn.pictures import TrainedPictures
     from nearfar.recipe import Recipe
-    from nearfar.road.attack_identity import Gradients
+    from nearfar.road.attack_samples import Gradients
     from nearfar.road.people import People
 
 _COHORT = "cohort.npy"

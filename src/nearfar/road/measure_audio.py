@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nearfar.progress import Stages
-from nearfar.road.clip_items import ClipItems, ClipViews
+from nearfar.road.clip_items import ClipViews, clip_items
 from nearfar.road.measure import Counted, in_manifest
 
 if TYPE_CHECKING:
@@ -77,13 +77,13 @@ def compare_audio(
     if len(test) < 2:
         return {}
     source = open_clips(recipe.of_audio.source)
-    items = ClipItems(source, [corpus.ids[int(number)] for number in test], rate)
+    items = clip_items(source, [corpus.ids[int(number)] for number in test], rate)
     bank = corpus.numbers_of(TRAIN)
     bank = np.sort(rng.permutation(bank[corpus.labels[bank] >= 0])[: settings.max_documents])
     labelled = np.flatnonzero(np.isin(corpus.labels[test], corpus.labels[bank]))
     task = None
     if len(bank) and len(labelled) and len(corpus.counts.classes) > 1:
-        neighbours = ClipItems(source, [corpus.ids[int(number)] for number in bank], rate)
+        neighbours = clip_items(source, [corpus.ids[int(number)] for number in bank], rate)
         # Of the test part only the labels are looked at: all test recordings are embedded for the views as well.
         task = LabelledTask(
             neighbours,

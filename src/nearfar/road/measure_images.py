@@ -85,13 +85,13 @@ def compare_images(
     encoder = Encoder.open(bundle, threads=os.cpu_count() or 1)
     rows = picture_rows(trained, encoder, baselines=baselines, dim=dim)
     source = open_source(recipe.of_images.source)
-    items = SourceItems(source, [corpus.ids[int(number)] for number in test])
+    items = SourceItems(source.contents, [corpus.ids[int(number)] for number in test])
     bank = corpus.numbers_of(TRAIN)
     bank = np.sort(rng.permutation(bank[corpus.labels[bank] >= 0])[: settings.max_documents])
     labelled = np.flatnonzero(corpus.labels[test] >= 0)
     task = None
     if len(bank) and len(labelled) and len(corpus.counts.classes) > 1:
-        neighbours = SourceItems(source, [corpus.ids[int(number)] for number in bank])
+        neighbours = SourceItems(source.contents, [corpus.ids[int(number)] for number in bank])
         # Of the test part only the labels are looked at: all test pictures are embedded for the views as well.
         task = LabelledTask(
             neighbours,

@@ -62,7 +62,7 @@ def people_in_pictures(trained: TrainedPictures, side: int, *, most: int) -> Peo
     numbers = within(corpus.numbers_of(side), corpus.labels, most, recipe.seed)
     source = open_source(recipe.of_images.source)
     return People(
-        SourceItems(source, [corpus.ids[int(number)] for number in numbers]),
+        SourceItems(source.contents, [corpus.ids[int(number)] for number in numbers]),
         corpus.labels[numbers],
         corpus.sessions[numbers],
         _named(corpus.attributes[numbers], corpus.counts.attributes),
@@ -74,7 +74,7 @@ def people_in_clips(trained: TrainedClips, side: int, *, most: int) -> People:
     import numpy as np
 
     from nearfar.learn.data.clips import open_clips
-    from nearfar.road.clip_items import ClipItems
+    from nearfar.road.clip_items import clip_items
 
     corpus, recipe = trained.corpus, trained.recipe
     numbers = within(corpus.numbers_of(side), corpus.labels, most, recipe.seed)
@@ -82,7 +82,7 @@ def people_in_clips(trained: TrainedClips, side: int, *, most: int) -> People:
     # A session of one name is the same only within a label.
     own = corpus.labels[numbers] * (len(corpus.counts.sessions) + 1) + sessions
     return People(
-        ClipItems(open_clips(recipe.of_audio.source), [corpus.ids[int(n)] for n in numbers], corpus.counts.rate),
+        clip_items(open_clips(recipe.of_audio.source), [corpus.ids[int(n)] for n in numbers], corpus.counts.rate),
         corpus.labels[numbers],
         np.where(sessions >= 0, own, -1),
         _named(corpus.attributes[numbers], corpus.counts.attributes),

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from nearfar.learn.data.pictures import PictureReader
     from nearfar.learn.pictures import TrainedPictures
 
 _VIEWS_AT_ONCE = 128
@@ -36,15 +35,15 @@ class Items(Sequence[Any], ABC):
 
 
 class SourceItems(Items):
-    """Pictures as they lie in their source, one in memory at a time: quick from the first to the last, a new start for a step back.
+    """Items as they lie in their source, one in memory at a time: quick from the first to the last, a new start for a step back.
 
     Args:
-        source: what reads them.
+        contents: reads those of some names, in the order of these.
         ids: their names.
     """
 
-    def __init__(self, source: PictureReader, ids: Sequence[str]) -> None:
-        self._source, self._ids = source, ids
+    def __init__(self, contents: Callable[[Sequence[str]], Iterator[Any]], ids: Sequence[str]) -> None:
+        self._read, self._ids = contents, ids
         self._contents: Iterator[Any] = iter(())
         self._at, self._item = len(ids), None
 
@@ -53,7 +52,7 @@ class SourceItems(Items):
 
     def _one(self, place: int) -> Any:
         if place < self._at:
-            self._contents, self._at = iter(self._source.contents(self._ids)), -1
+            self._contents, self._at = self._read(self._ids), -1
         while self._at < place:
             self._item = next(self._contents)
             self._at += 1

@@ -12,8 +12,8 @@ _Floats = npt.NDArray[np.float64]
 
 _BANDS = 9  # points of the microphone's response, at equal distances on a logarithmic scale
 _LOWEST = 60.0  # Hz, of the first
-_QUIETEST, _LOUDEST = -32.0, -20.0  # dB of full scale, root mean square
-_SNR = (28.0, 42.0)  # dB
+_QUIETEST, _LOUDEST = -28.0, -20.0  # dB of full scale, root mean square
+_SNR = (30.0, 42.0)  # dB
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Microphone:
         seconds = float(rng.uniform(0.05, 0.25))
         t = np.arange(round(seconds * rate)) / rate
         echo = rng.standard_normal(len(t)) * 10 ** (-3 * t / seconds)
-        share = float(rng.uniform(0.05, 0.25))
+        share = float(rng.uniform(0.03, 0.15))
         echo *= share / np.sqrt(np.sum(echo**2))
         echo[0] = 1.0
-        walk = np.cumsum(rng.normal(0, 1.5, _BANDS))
+        walk = np.cumsum(rng.normal(0, 0.8, _BANDS))
         return cls(
             echo=echo,
             response=walk - walk.mean(),

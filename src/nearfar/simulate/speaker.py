@@ -12,6 +12,7 @@ from nearfar.simulate.phones import STEP, Tract
 
 _Floats = npt.NDArray[np.float64]
 
+_GROUPS = ((105.0, 0.92), (185.0, 1.06), (290.0, 1.19))  # average pitch in Hz and size
 _FRAME = 4  # steps that share a frame of the filter
 _UPPER = (3500.0, 4500.0)  # resonances of an average adult above those that tell sounds apart
 _WIDTHS = (70.0, 90.0, 120.0, 200.0, 300.0)
@@ -48,20 +49,20 @@ class Speaker:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Self:
-        """Draw one from adults of all kinds: two overlapping groups by pitch and length of the vocal tract."""
-        high = rng.random() < 0.5
+        """Draw one of three overlapping groups by pitch and length of the vocal tract: men, women and children."""
+        pitch, size = _GROUPS[rng.integers(len(_GROUPS))]
         return cls(
-            pitch=float((205.0 if high else 120.0) * np.exp(rng.normal(0, 0.15))),
-            size=float((1.14 if high else 0.98) * np.exp(rng.normal(0, 0.05))),
-            formants=tuple(np.exp(rng.normal(0, (0.06, 0.06, 0.07, 0.08, 0.08))).tolist()),
-            widths=float(np.exp(rng.normal(0, 0.25))),
-            tilt=float(rng.uniform(-3.0, 4.0)),
-            breath=float(np.exp(rng.uniform(np.log(0.01), np.log(0.15)))),
-            jitter=float(rng.uniform(0.002, 0.02)),
-            shimmer=float(rng.uniform(0.02, 0.12)),
-            melody=float(rng.uniform(0.03, 0.15)),
-            pace=float(np.exp(rng.normal(0, 0.12))),
-            teeth=float(np.exp(rng.normal(0, 0.08))),
+            pitch=float(pitch * np.exp(rng.normal(0, 0.2))),
+            size=float(np.clip(size * np.exp(rng.normal(0, 0.07)), 1 / 1.2, 1 / 0.8)),
+            formants=tuple(np.exp(rng.normal(0, (0.18, 0.16, 0.14, 0.12, 0.12))).tolist()),
+            widths=float(np.exp(rng.normal(0, 0.5))),
+            tilt=float(rng.uniform(-6.0, 8.0)),
+            breath=float(np.exp(rng.uniform(np.log(0.005), np.log(0.5)))),
+            jitter=float(np.exp(rng.uniform(np.log(0.002), np.log(0.03)))),
+            shimmer=float(rng.uniform(0.02, 0.15)),
+            melody=float(rng.uniform(0.01, 0.08)),
+            pace=float(np.exp(rng.normal(0, 0.2))),
+            teeth=float(np.exp(rng.normal(0, 0.25))),
         )
 
     def say(self, tract: Tract, rate: int, pitch: float, rng: np.random.Generator) -> _Floats:

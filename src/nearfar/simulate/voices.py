@@ -13,8 +13,8 @@ from nearfar.simulate.microphone import Microphone
 from nearfar.simulate.phones import WORDS, tract_of
 from nearfar.simulate.speaker import Speaker
 
-_MOOD = 0.04  # how much the pitch differs from session to session, as a logarithm
-_EFFORT = 0.7  # and the tilt of the voice, in dB an octave
+_MOOD = 0.02  # how much the pitch differs from session to session, as a logarithm
+_EFFORT = 0.3  # and the tilt of the voice, in dB an octave
 
 
 class Utterance(NamedTuple):

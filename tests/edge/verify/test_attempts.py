@@ -81,7 +81,7 @@ def test_strange_names_are_bounded_and_known_ones_never_forgotten():
     assert book.standing(ANN, 0.0).reason == "wait"
     assert book.standing(IDENTIFICATION, 0.0).reason == "wait"
     assert len(json.dumps(book.state())) < 30_000
-    assert len(book.state()["buckets"]) == MOST_STRANGERS + 2
+    assert len(bytes.fromhex(book.state()["buckets"])) == 32 * (MOST_STRANGERS + 2)
 
 
 def test_a_strange_name_is_counted_like_a_known_one():
@@ -125,17 +125,29 @@ def test_a_policy_that_makes_no_sense_is_refused(fields):
         AttemptPolicy(**fields)
 
 
-def test_a_clock_that_is_set_back_goes_on_from_what_was_seen():
+def test_a_clock_that_is_set_changes_nothing_while_the_system_runs():
     wall, ticks = [1000.0], [0.0]
-    clock = ForwardClock(lambda: wall[0], lambda: ticks[0])
-    assert clock.now(0.0) == 1000
+    clock = ForwardClock(lambda: wall[0], lambda: ticks[0], lambda: "first")
+    moment = clock.anew()
+    assert moment == (1000, 1000, "first", 0)
     wall[0], ticks[0] = 10.0, 5.0
-    assert clock.now(1000.0) == 1005
-    ticks[0] = 45.0
-    assert clock.now(0.0) == 1045  # a delay of half a minute ends in half a minute
-    assert ForwardClock(lambda: 10.0, lambda: 0.0).now(1045.0) == 1045  # a restart does not lose it
-    wall[0] = 2000.0
-    assert clock.now(1045.0) == 2000
-    wall[0] = 50.0
-    assert clock.set_back() == 50
-    assert clock.now(50.0) == 50
+    moment = clock.now(moment)
+    assert moment == (1005, 10, "first", 5)
+    wall[0], ticks[0] = 10_000.0, 45.0  # ahead: a delay of half a minute still ends in half a minute
+    again = ForwardClock(lambda: wall[0], lambda: ticks[0], lambda: "first")  # another process of the same run
+    moment = again.now(moment)
+    assert moment.at == 1045
+    assert again.anew().at == 10_000
+
+
+def test_across_a_restart_the_later_of_the_wall_clock_and_of_what_was_seen_counts():
+    before = ForwardClock(lambda: 1000.0, lambda: 500.0, lambda: "first").anew()
+    for wall, at in ((10.0, 1000), (3000.0, 3000)):
+        after = ForwardClock(lambda wall=wall: wall, lambda: 3.0, lambda: "second").now(before)
+        assert after == (at, wall, "second", 3)
+
+
+def test_the_system_says_when_it_was_started():
+    first, second = ForwardClock().anew(), ForwardClock().anew()
+    assert first.boot == second.boot
+    assert first.ticks <= second.ticks

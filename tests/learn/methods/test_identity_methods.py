@@ -1,4 +1,4 @@
-"""ArcFace and batch-hard triplets against the formulas of their papers."""
+"""ArcFace and triplets against the formulas of their papers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_arc_face_learns_from_those_that_have_a_label() -> None:
 
 @pytest.mark.parametrize("margin", [None, 0.0, 0.4])
 def test_triplets_are_the_hardest_of_the_batch(margin: float | None) -> None:
-    method = made_method("triplet", margin=margin)
+    method = made_method("triplet", margin=margin, mine="hard")
     embedded = method.embed(made_batch(labels=LABELS))
     units = F.normalize(embedded.embeddings, dim=1).detach()
     terms = []
@@ -50,6 +50,35 @@ def test_triplets_are_the_hardest_of_the_batch(margin: float | None) -> None:
         violation = own - other + (margin or 0.0)
         terms.append(math.log1p(math.exp(violation)) if margin is None else max(0.0, violation))
     assert float(method.loss(embedded).detach()) == pytest.approx(mean(terms), rel=1e-9)
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.2])
+def test_triplets_are_semi_hard_unless_others_are_asked_for(margin: float) -> None:
+    method = made_method("triplet", margin=margin)
+    embedded = method.embed(made_batch(labels=LABELS))
+    units = F.normalize(embedded.embeddings, dim=1).detach()
+    terms = []
+    for i in range(6):
+        apart = [float((units[i] - units[k]).norm()) for k in range(6)]
+        others = sorted(apart[k] for k in range(6) if LABELS[k] != LABELS[i])
+        for own in (apart[k] for k in range(6) if k != i and LABELS[k] == LABELS[i]):
+            chosen = next((other for other in others if other > own), others[-1])
+            terms.append(max(0.0, margin + own - chosen))
+    assert float(method.loss(embedded).detach()) == pytest.approx(mean(terms), rel=1e-9)
+
+
+def test_every_triplet_that_is_not_as_it_should_be() -> None:
+    method = made_method("triplet", margin=0.4, mine="all")
+    embedded = method.embed(made_batch(labels=LABELS))
+    apart = torch.cdist(*2 * [F.normalize(embedded.embeddings, dim=1).detach()])
+    hinges = [
+        float(0.4 + apart[i, k] - apart[i, j])
+        for i in range(6)
+        for k in range(6)
+        for j in range(6)
+        if k != i and LABELS[k] == LABELS[i] != LABELS[j]
+    ]
+    assert float(method.loss(embedded).detach()) == pytest.approx(mean([h for h in hinges if h > 0]), rel=1e-6)
 
 
 def test_a_sample_without_a_label_is_nobody_else() -> None:

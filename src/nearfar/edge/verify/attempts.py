@@ -11,8 +11,9 @@ strange names can tell, after hours that the throttle costs him, which are stran
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, NamedTuple
 
 IDENTIFICATION = bytes(16)
@@ -20,6 +21,10 @@ IDENTIFICATION = bytes(16)
 
 MOST_STRANGERS = 256
 """Names without a template whose failures are remembered."""
+
+# Of one length whatever they hold.
+_BUCKET = struct.Struct(">16sQd")
+_THROTTLE = struct.Struct(">dd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +133,13 @@ class AttemptBook:
             del self._buckets[oldest]
 
     def succeeded(self, tag: bytes) -> None:
-        """Empty a bucket; the throttle drains with time alone."""
+        """Empty a bucket; the throttle drains with time alone.
+
+        The bucket stays, so that what is written after a success is as long as after a failure: otherwise a disk with room for the one
+        but not for the other would let failures go uncounted.
+        """
         self._buckets.pop(tag, None)
+        self._buckets[tag] = Bucket()
 
     def reset(self, tag: bytes) -> None:
         """What the holder of the key may: empty a bucket and the throttle, and forget what the clock said."""
@@ -146,11 +156,15 @@ class AttemptBook:
 
     def state(self) -> dict[str, Any]:
         """What `read_book` takes, fit for JSON."""
-        buckets = [[tag.hex(), bucket.failures, bucket.until] for tag, bucket in self._buckets.items()]
-        return {"policy": asdict(self.policy), "buckets": buckets, "level": self._level, "at": self._at}
+        buckets = b"".join(_BUCKET.pack(tag, bucket.failures, bucket.until) for tag, bucket in self._buckets.items())
+        throttle = _THROTTLE.pack(self._level, self._at)
+        policy = {field.name: getattr(self.policy, field.name) for field in fields(AttemptPolicy)}
+        return {"policy": policy, "buckets": buckets.hex(), "throttle": throttle.hex()}
 
 
 def read_book(state: Mapping[str, Any]) -> AttemptBook:
     """Make the book that `AttemptBook.state` described."""
-    buckets = {bytes.fromhex(tag): Bucket(failures, until) for tag, failures, until in state["buckets"]}
-    return AttemptBook(AttemptPolicy(**state["policy"]), buckets, level=state["level"], at=state["at"])
+    packed = _BUCKET.iter_unpack(bytes.fromhex(state["buckets"]))
+    buckets = {tag: Bucket(failures, until) for tag, failures, until in packed}
+    level, at = _THROTTLE.unpack(bytes.fromhex(state["throttle"]))
+    return AttemptBook(AttemptPolicy(**state["policy"]), buckets, level=level, at=at)

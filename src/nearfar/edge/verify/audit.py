@@ -23,6 +23,7 @@ from nearfar.index.derived_file import derived_file
 
 _FORMAT = "nearfar audit 1"
 _SALT_BYTES = 16
+_ROOM = 256  # bytes that the text is filled up to a multiple of: its length does not tell how an attempt ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class AuditEntry:
 
     Attributes:
         number: from 1, without gaps.
-        time: seconds since 1970, by the device's clock; never before that of the entry before, unless the clock was reset.
-        kind: `create`, `enroll`, `renew`, `verify`, `identify`, `revoke`, `unlock`.
+        time: seconds since 1970, by the device's wall clock as it was set then; the order is that of the numbers.
+        kind: `create`, `enroll`, `renew`, `verify`, `identify`, `revoke`, `unlock`, `adopt`.
         tag: of whom; the same for the same name in the same vault, and empty where it is of nobody.
         result: `match`, `no match`, `wait`, `disabled`, `quality`, or `done`.
         left_out: like entries that were not written before this one, because they came too fast.
@@ -59,7 +60,8 @@ def entry_text(entry: AuditEntry) -> bytes:
         "left_out": entry.left_out,
         "salt": secrets.token_hex(_SALT_BYTES),
     }
-    return json.dumps(content, separators=(",", ":")).encode()
+    text = json.dumps(content, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % _ROOM)
 
 
 def read_entry(text: bytes) -> AuditEntry:

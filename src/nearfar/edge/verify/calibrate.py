@@ -82,8 +82,8 @@ def calibrate_identity(
     Args:
         bundle: an encoder of pictures or of sound.
         samples: of the identities, each with more samples than make a template. The encoder must not have been trained on them.
-        target: directory of the new bundle, another one. The weights are the same, so that only what a match is changes; a vault is
-            bound to one bundle, so people enrol anew.
+        target: directory of the new bundle, another one. The weights are the same, so that only what a match is changes, and a
+            vault of the bundle takes it over (`Verifier.adopt`).
         fmr: target false match rate; by default as the bundle has it, else 0.001.
         confidence: of its upper bound; likewise, else 0.95.
         of: samples that a template is made of; likewise, else 5.

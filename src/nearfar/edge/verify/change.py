@@ -53,10 +53,10 @@ class Change:
         ).fetchone()
         if row is None or digest_of(row) != self.rows[tag]:
             raise damaged(self._directory, "a template is missing, or is not the one that was stored")
-        record = opened_row(self._seal, self.head.bundle, row)
+        record = opened_row(self._seal, self.head.encoder, row)
         if record is None:
             raise damaged(
-                self._directory, "a template is of another identity, bundle, version or vault, or was changed"
+                self._directory, "a template is of another identity, encoder, version or vault, or was changed"
             )
         return record
 
@@ -66,7 +66,7 @@ class Change:
 
     def put(self, tag: bytes, record: Record) -> None:
         """Store a template, in the place of an older one of the same tag."""
-        row = sealed_row(self._seal, self.head.bundle, tag, record)
+        row = sealed_row(self._seal, self.head.encoder, tag, record)
         self._connection.execute("INSERT OR REPLACE INTO templates VALUES (?, ?, ?, ?)", row)
         self.dropped |= tag in self.rows
         self.rows[tag] = digest_of(row)
@@ -90,13 +90,13 @@ class Change:
         head, left_out = self.head, 0
         if quiet:
             when, left_out = head.quiet.get(f"{kind} {result}", (float("-inf"), 0))
-            if 0 <= head.clock - when < _QUIET_SECONDS:
+            if head.clock.at - when < _QUIET_SECONDS:
                 head.quiet[f"{kind} {result}"] = (when, left_out + 1)
                 self.changed = True
                 return
-            head.quiet[f"{kind} {result}"] = (head.clock, 0)
+            head.quiet[f"{kind} {result}"] = (head.clock.at, 0)
         number = head.audit_last + 1
-        text = entry_text(AuditEntry(number, head.clock, kind, tag.hex(), result, left_out))
+        text = entry_text(AuditEntry(number, head.clock.wall, kind, tag.hex(), result, left_out))
         digest = hashlib.sha256(text).digest()
         sealed = self._seal.seal("audit", text, struct.pack(">Q", number))
         self._connection.execute("INSERT INTO audit VALUES (?, ?, ?)", (number, digest, sealed))

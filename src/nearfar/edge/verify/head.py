@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nearfar.edge.verify.attempts import AttemptBook, read_book
+from nearfar.edge.verify.clock import Moment
 
 _ROOM = 1024  # bytes that the plain text is filled up to a multiple of: its length tells little
 
@@ -17,8 +18,9 @@ class Head:
 
     Attributes:
         counter: changes so far.
-        clock: the latest time that was seen, in seconds since 1970.
-        bundle: digest of the bundle that the templates are of.
+        clock: the latest moment that was seen.
+        bundle: digest of the bundle in the vault.
+        encoder: digest of what makes embeddings comparable (`comparable.encoder_digest`); templates are bound to it.
         components: of a template.
         threshold: least score of a match.
         rows: digest of all templates.
@@ -32,8 +34,9 @@ class Head:
     """
 
     counter: int
-    clock: float
+    clock: Moment
     bundle: str
+    encoder: str
     components: int
     threshold: float
     rows: bytes
@@ -51,6 +54,7 @@ class Head:
             "counter": self.counter,
             "clock": self.clock,
             "bundle": self.bundle,
+            "encoder": self.encoder,
             "components": self.components,
             "threshold": self.threshold,
             "rows": self.rows.hex(),
@@ -69,8 +73,9 @@ def read_head(text: bytes) -> Head:
     first, before, last, link = content["audit"]
     return Head(
         counter=content["counter"],
-        clock=content["clock"],
+        clock=Moment(*content["clock"]),
         bundle=content["bundle"],
+        encoder=content["encoder"],
         components=content["components"],
         threshold=content["threshold"],
         rows=bytes.fromhex(content["rows"]),

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-import numpy as np
-
-from nearfar.bundle import Bundle, BundleWriter
+from nearfar.bundle import Bundle
 from nearfar.bundle.swap import sync_directory
 from nearfar.edge.keys import Ask, Key, create_key
 from nearfar.edge.keys.ladder import parse_spec
 from nearfar.edge.verify.attempts import AttemptBook, AttemptPolicy
+from nearfar.edge.verify.clock import Moment
 from nearfar.edge.verify.head import Head
 from nearfar.edge.verify.scoring import Scoring
 from nearfar.edge.verify.vault import create_vault
-from nearfar.errors import BundleError, DataError, StoreError
+from nearfar.edge.verify.vault_bundle import check_kind, components_of, encoder_digest, match_threshold, put_bundle
+from nearfar.errors import StoreError
 
-BUNDLE_FOLDER: Final = "bundle"
-_COMPONENTS = 128
+_ABANDONED_SECONDS = 86_400.0
 
 
 def make_vault(target: Path, bundle: Bundle, head: Head, key: str, ask: Ask) -> Key:
@@ -40,17 +41,18 @@ def make_vault(target: Path, bundle: Bundle, head: Head, key: str, ask: Ask) -> 
         BundleError: the bundle has changed.
         KeyUnavailableError: the key cannot be kept there.
     """
-    part = target.with_name(f".{target.name}.part")
+    prefix = f".{target.name}.part-"
     try:
         if target.exists() and (not target.is_dir() or any(target.iterdir())):
             raise StoreError(f"{target}: there is something already; choose another folder, or open the vault there")
         parse_spec(key, target)
-        shutil.rmtree(part, ignore_errors=True)  # of a process that was killed here
-        part.mkdir(parents=True, mode=0o700)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target.parent, prefix)
+        # Of a name of its own: of two that make the same vault at once, the one who is late is refused.
+        part = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
         try:
             secret = create_key(part, key, ask=ask)
-            with BundleWriter(part / BUNDLE_FOLDER) as writer:
-                writer.copy(bundle)
+            put_bundle(part, bundle)
             scoring = Scoring(bundle, head.components)
             create_vault(part, secret, head, scoring.stand_in()).close()
             if target.exists():
@@ -64,42 +66,36 @@ def make_vault(target: Path, bundle: Bundle, head: Head, key: str, ask: Ask) -> 
     return secret
 
 
-def first_head(bundle: Bundle, threshold: float | None, policy: AttemptPolicy, now: float) -> Head:
+def _remove_abandoned(parent: Path, prefix: str) -> None:
+    """Remove what was left by processes that were killed while they made a vault; nobody takes a day for a passphrase."""
+    for place in parent.iterdir():
+        with suppress(FileNotFoundError):  # of another one that has finished
+            if place.name.startswith(prefix) and time.time() - place.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def first_head(bundle: Bundle, threshold: float | None, policy: AttemptPolicy, now: Moment) -> Head:
     """What a vault begins with.
 
     Args:
         bundle: the encoder.
         threshold: least score of a match; None takes the bundle's.
         policy: how many failures there may be.
-        now: seconds since 1970.
+        now: the present.
 
     Raises:
         BundleError: the bundle is of another kind, or has no threshold.
         DataError: the threshold is no number.
     """
-    manifest = bundle.manifest
-    if manifest.kind not in ("image-encoder", "audio-encoder") or manifest.similarity != "cosine":
-        raise BundleError(
-            f"{bundle.path}: is of kind {manifest.kind} ({manifest.similarity}), but identities are told apart by the angle of embeddings "
-            "of pictures or sound: give such a bundle"
-        )
-    record = manifest.verification
-    if threshold is None:
-        threshold = None if record is None else record.threshold
-    if threshold is None:
-        raise BundleError(
-            f"{bundle.path}: says no threshold of a match, because no trials support one: choose it by samples of your own people with "
-            "`nearfar calibrate`, or give threshold=..."
-        )
-    if not np.isfinite(threshold):
-        raise DataError(f"the threshold is {threshold}: give a finite number")
-    components = min(_COMPONENTS, manifest.dim) if record is None else record.components
+    check_kind(bundle)
+    components = components_of(bundle)
     return Head(
         counter=0,
         clock=now,
         bundle=bundle.digest,
+        encoder=encoder_digest(bundle, components),
         components=components,
-        threshold=float(threshold),
+        threshold=match_threshold(bundle, threshold),
         rows=b"",
         book=AttemptBook(policy),
         audit_first=1,

@@ -42,12 +42,12 @@ class Record:
     cohort: tuple[float, float] | None
 
 
-def sealed_row(seal: Seal, bundle: str, tag: bytes, record: Record) -> Row:
+def sealed_row(seal: Seal, encoder: str, tag: bytes, record: Record) -> Row:
     """The row of a record.
 
     Args:
         seal: of the vault.
-        bundle: digest of the bundle that the template is of.
+        encoder: digest of the encoder that the template is of.
         tag: of the identity.
         record: to seal.
     """
@@ -59,7 +59,7 @@ def sealed_row(seal: Seal, bundle: str, tag: bytes, record: Record) -> Row:
         "cohort": record.cohort,
     }
     text = json.dumps(details, ensure_ascii=False).encode()
-    about = (tag, bundle.encode(), struct.pack(">Q", record.version))
+    about = (tag, encoder.encode(), struct.pack(">Q", record.version))
     return (
         tag,
         record.version,
@@ -68,10 +68,10 @@ def sealed_row(seal: Seal, bundle: str, tag: bytes, record: Record) -> Row:
     )
 
 
-def opened_row(seal: Seal, bundle: str, row: Row) -> Record | None:
-    """The record of a row; None where it is of another identity, bundle, version or vault, or was changed."""
+def opened_row(seal: Seal, encoder: str, row: Row) -> Record | None:
+    """The record of a row; None where it is of another identity, encoder, version or vault, or was changed."""
     tag, version, details, template = row
-    about = (tag, bundle.encode(), struct.pack(">Q", version))
+    about = (tag, encoder.encode(), struct.pack(">Q", version))
     plain = seal.open("details", details, *about)
     values = seal.open("template", template, *about)
     if plain is None or values is None:

@@ -6,10 +6,10 @@ import hashlib
 import hmac
 import secrets
 import struct
-import unicodedata
 
 from nearfar.edge.keys import Key
 from nearfar.edge.keys.primitives import NONCE_BYTES, aes_gcm, derive
+from nearfar.edge.verify.names import one_spelling
 
 TAG_BYTES = 16
 
@@ -56,12 +56,8 @@ class Seal:
             return None
 
     def tag(self, identity: str) -> bytes:
-        """What an identity is looked up by, 16 bytes: tells nothing of the name to who has no key.
-
-        Names that look alike because they are written with other code points are the same (NFC).
-        """
-        name = unicodedata.normalize("NFC", identity).encode("utf-8", "surrogatepass")
-        return hmac.digest(self._tags, b"identity\0" + name, "sha256")[:TAG_BYTES]
+        """What an identity is looked up by, 16 bytes: tells nothing of the name to who has no key."""
+        return hmac.digest(self._tags, b"identity\0" + one_spelling(identity), "sha256")[:TAG_BYTES]
 
     def stand_in(self) -> bytes:
         """The tag of the template that is compared where nobody has the name; no name has it."""

@@ -1,7 +1,7 @@
 """A directory of sealed templates: what it holds can be read, changed or put back only by who has the key, or it shows.
 
     key.json       which place unlocks the key
-    bundle/        the encoder that the templates are of
+    bundle-*/      the encoder that the templates are of
     vault.sqlite   meta: format, identifier, and the sealed head
                    templates: a row an identity, looked up by a keyed digest of its name
                    audit: a sealed row an entry
@@ -12,6 +12,7 @@ medium. What lies in the file is held to the head when the vault is opened and a
 
 from __future__ import annotations
 
+import os
 import secrets
 import struct
 import threading
@@ -54,6 +55,7 @@ class Vault:
     def __init__(self, directory: Path, key: Key, *, witness: Path | None = None, make: bool = False) -> None:
         self.directory, self._witness = directory, witness
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._counter = -1
         self._rows: dict[bytes, bytes] = {}
         self._rows_digest = b""
@@ -80,9 +82,8 @@ class Vault:
             StoreError: the vault is damaged, was changed by who has no key, was put back to an older state while it was open, or
                 cannot be written. Nothing was changed then.
         """
-        with self._lock, explained(self.directory):
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
+        with self._alone():
+            with self._begun("BEGIN IMMEDIATE"):
                 head = self._head()
                 self._held_to_witness(head)
                 change = Change(self.directory, self.seal, self.connection, head, dict(self._current_rows(head)))
@@ -94,9 +95,6 @@ class Vault:
                     self._write_head(head)
                     self.connection.execute("COMMIT")
                     self._counter, self._rows, self._rows_digest = head.counter, change.rows, head.rows
-            finally:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
             if change.changed:
                 self._tell_witness()
             if change.dropped:
@@ -115,9 +113,8 @@ class Vault:
         Raises:
             StoreError: as `change`.
         """
-        with self._lock, explained(self.directory):
-            self.connection.execute("BEGIN IMMEDIATE" if self._witness else "BEGIN")
-            try:
+        with self._alone():
+            with self._begun("BEGIN IMMEDIATE" if self._witness else "BEGIN"):
                 if self.connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                     raise damaged(self.directory, "its pages do not fit together")
                 head = self._head()
@@ -138,11 +135,8 @@ class Vault:
                         head.witnessed, head.counter = True, head.counter + 1
                         self._write_head(head)
                         self.connection.execute("COMMIT")
-            finally:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
             self._counter = head.counter
-        self._tell_witness()
+            self._tell_witness()
         return head
 
     def audit(self) -> tuple[Head, list[tuple[AuditEntry, bytes, bytes]]]:
@@ -151,20 +145,37 @@ class Vault:
         Raises:
             StoreError: as `change`.
         """
+        with self._alone(), self._begun("BEGIN"):
+            head = self._head()
+            found = []
+            for number, sealed in self._audit_rows(head):
+                text = self.seal.open("audit", sealed, struct.pack(">Q", number))
+                if text is None:
+                    raise damaged(self.directory, f"entry {number} of the audit log is not the one that was written")
+                found.append((read_entry(text), text, sealed))
+            return head, found
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only thread; errors of the file are told in words."""
+        if os.getpid() != self._process:
+            # SQLite's locks are not inherited by a forked process, and two would write over each other.
+            raise StoreError(
+                f"{self.directory}: the vault was opened by the process that this one was forked from; open it again here"
+            )
         with self._lock, explained(self.directory):
-            self.connection.execute("BEGIN")
-            try:
-                head = self._head()
-                found = []
-                for number, sealed in self._audit_rows(head):
-                    text = self.seal.open("audit", sealed, struct.pack(">Q", number))
-                    if text is None:
-                        raise damaged(
-                            self.directory, f"entry {number} of the audit log is not the one that was written"
-                        )
-                    found.append((read_entry(text), text, sealed))
-                return head, found
-            finally:
+            yield
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[None]:
+        """A transaction that is rolled back unless the block commits it, whatever interrupts the block."""
+        if self.connection.in_transaction:  # a second interrupt came while the first was dealt with
+            self.connection.execute("ROLLBACK")
+        try:
+            self.connection.execute(begin)
+            yield
+        finally:
+            if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
 
     def _identifier(self) -> bytes:
@@ -253,11 +264,8 @@ class Vault:
         """Write the counter to the witness; under the file's lock, so that no process writes a lower one after a higher."""
         if self._witness is None:
             return
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
+        with self._begun("BEGIN IMMEDIATE"):
             write_witness(self._witness, self.seal, self._head().counter)
-        finally:
-            self.connection.execute("ROLLBACK")
 
 
 def create_vault(directory: Path, key: Key, head: Head, stand_in: Record, *, witness: Path | None = None) -> Vault:
@@ -280,7 +288,7 @@ def create_vault(directory: Path, key: Key, head: Head, stand_in: Record, *, wit
             connection.execute("BEGIN IMMEDIATE")
             for statement in SCHEMA.values():
                 connection.execute(statement)
-            row = sealed_row(vault.seal, head.bundle, vault.stand_in, stand_in)
+            row = sealed_row(vault.seal, head.encoder, vault.stand_in, stand_in)
             connection.execute("INSERT INTO templates VALUES (?, ?, ?, ?)", row)
             head.rows = rows_digest({vault.stand_in: digest_of(row)})
             head.audit_before = head.audit_link = beginning(vault.seal.vault)

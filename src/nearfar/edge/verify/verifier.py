@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -15,28 +13,27 @@ from nearfar.bundle import Bundle
 from nearfar.edge.encoder import Encoder
 from nearfar.edge.keys import Ask, Key, ask_at_terminal, has_key, open_key
 from nearfar.edge.verify.attempts import IDENTIFICATION, AttemptBook, AttemptPolicy
-from nearfar.edge.verify.audit import AuditEntry, ExportCheck, write_export
-from nearfar.edge.verify.change import Change
 from nearfar.edge.verify.clock import ForwardClock
 from nearfar.edge.verify.decision import Decision, Enrolment, Identification
-from nearfar.edge.verify.enrolled import EnrolledIdentity
 from nearfar.edge.verify.enrolment import LEAST_SAMPLES, EnrolmentError, agreeing
 from nearfar.edge.verify.head import Head
 from nearfar.edge.verify.intake import Intake
-from nearfar.edge.verify.new_vault import BUNDLE_FOLDER, first_head, make_vault
+from nearfar.edge.verify.keeping import Keeping
+from nearfar.edge.verify.key_place import check_place
+from nearfar.edge.verify.names import check_name
+from nearfar.edge.verify.new_vault import first_head, make_vault
 from nearfar.edge.verify.record import Record
 from nearfar.edge.verify.scoring import Scoring
 from nearfar.edge.verify.vault import Vault
+from nearfar.edge.verify.vault_bundle import open_bundle
 from nearfar.edge.verify.vault_file import VAULT_FILE
 from nearfar.embedder import Item
 from nearfar.errors import StoreError
 
-_LONGEST_NAME = 200
-
 Vectors = npt.NDArray[np.float32]
 
 
-class Verifier:
+class Verifier(Keeping):
     """Enrols identities, and tells whether a sample is of one; threads and processes may share a vault.
 
     Every attempt is noted on the medium before it is answered. A name that nobody has is treated as one whose template does not match:
@@ -48,7 +45,6 @@ class Verifier:
 
     def __init__(
         self,
-        directory: Path,
         bundle: Bundle,
         vault: Vault,
         head: Head,
@@ -57,8 +53,8 @@ class Verifier:
         show_scores: bool,
         threads: int,
     ) -> None:
-        self._directory, self._vault, self._clock = directory, vault, clock
-        self._threshold, self._show_scores = head.threshold, show_scores
+        super().__init__(vault, clock)
+        self._show_scores = show_scores
         self._intake = Intake(Encoder(bundle, threads=threads))
         self._scoring = Scoring(bundle, head.components)
 
@@ -100,7 +96,7 @@ class Verifier:
         """
         target, clock = Path(directory).absolute(), clock or ForwardClock()
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        head = first_head(opened, threshold, policy or AttemptPolicy(), clock.now(0.0))
+        head = first_head(opened, threshold, policy or AttemptPolicy(), clock.anew())
         Encoder(opened, threads=threads)  # what does not run is refused before anything is written
         secret = make_vault(target, opened, head, key, ask)
         return cls._opened(
@@ -112,6 +108,7 @@ class Verifier:
         cls,
         directory: str | Path,
         *,
+        key: str | None = None,
         ask: Ask | Key = ask_at_terminal,
         witness: str | Path | None = None,
         renew_witness: bool = False,
@@ -123,6 +120,8 @@ class Verifier:
 
         Args:
             directory: of the vault.
+            key: where the key must be kept, as it was given to `create`. Without it the vault says itself where its key is, and who may
+                write its medium can put a vault of his own there, with a key of his own.
             ask: called for the passphrase where that is what unlocks the key; or the key itself.
             witness: as in `create`; a vault that was used with one is not opened without. A vault that was not gets one by this.
             renew_witness: make the witness anew, where it is lost or the vault was put back from a backup on purpose.
@@ -133,7 +132,7 @@ class Verifier:
         Raises:
             StoreError: there is no vault, it is damaged, was tampered with, or is an old copy.
             BundleError: the bundle in it is damaged.
-            KeyUnavailableError: the key cannot be unlocked.
+            KeyUnavailableError: the key cannot be unlocked, or is kept elsewhere than `key` says.
             MissingExtraError: the packages of the extra `encryption` are not installed.
         """
         target = Path(directory).absolute()
@@ -142,10 +141,12 @@ class Verifier:
                 f"{target}: is no vault of identities, or a part of one is missing (it holds {VAULT_FILE} and key.json); put the whole "
                 "directory back from a backup, or enrol the first identity with a bundle to make one"
             )
-        key = ask if isinstance(ask, Key) else open_key(target, ask=ask)
+        if key is not None:
+            check_place(target, key)
+        secret = ask if isinstance(ask, Key) else open_key(target, ask=ask)
         return cls._opened(
             target,
-            key,
+            secret,
             witness,
             clock or ForwardClock(),
             renew_witness=renew_witness,
@@ -167,39 +168,19 @@ class Verifier:
     ) -> Self:
         vault = Vault(target, key, witness=None if witness is None else Path(witness).absolute())
         try:
-            head = vault.check(renew_witness=renew_witness)
-            bundle = Bundle.open(target / BUNDLE_FOLDER)
-            if bundle.digest != head.bundle:
-                raise StoreError(
-                    f"{target / BUNDLE_FOLDER}: is not the bundle that the templates are of, so nothing can be compared; put the whole "
-                    "directory back from a backup, or make a new vault with this bundle and enrol again"
-                )
-            return cls(target, bundle, vault, head, clock, show_scores=show_scores, threads=threads)
+            vault.check(renew_witness=renew_witness)
+            with vault.change() as change:  # no other process puts another bundle there meanwhile
+                head = change.head
+                bundle = open_bundle(target, head.bundle)
+            return cls(bundle, vault, head, clock, show_scores=show_scores, threads=threads)
         except BaseException:
             vault.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the vault."""
-        self._vault.close()
 
     @property
     def bundle(self) -> Bundle:
         """The encoder that the templates are of; a copy in the vault."""
         return self._intake.encoder.bundle
-
-    @property
-    def threshold(self) -> float:
-        """Least score of a match."""
-        return self._threshold
 
     def enroll(
         self, identity: str, samples: Sequence[Item], *, renew: bool = False, allow_duplicate: bool = False
@@ -221,10 +202,11 @@ class Verifier:
             DataError: a sample cannot be read.
             StoreError: the vault was tampered with, or cannot be written.
         """
-        _check_name(identity)
+        check_name(identity)
         vectors, names, refused = self._intake.all(samples)
         try:
-            found = agreeing(vectors, names, self._score_of_group, self._threshold)
+            threshold = self.threshold
+            found = agreeing(vectors, names, self._score_of_group, threshold)
             refused += found.refused
             vectors = vectors[found.kept]
             if len(vectors) < LEAST_SAMPLES:
@@ -232,7 +214,7 @@ class Verifier:
                     f"{identity!r}: {len(vectors)} of {len(samples)} samples can be used, and {LEAST_SAMPLES} are the least; give more"
                     + "".join(f"\n  {problem}" for problem in refused)
                 )
-            with self._changing() as (change, now):
+            with self._changing() as (change, _):
                 tag = self._vault.seal.tag(identity)
                 known = tag in change.enrolled
                 if known and not renew:
@@ -242,13 +224,13 @@ class Verifier:
                 if renew and not known:
                     raise EnrolmentError(f"{identity!r}: nobody of that name is enrolled; enrol without renewing")
                 others = [record for record in change.records() if record.identity != identity]
-                if not allow_duplicate and (twin := self._twin(others, vectors)):
+                if not allow_duplicate and (twin := self._twin(others, vectors, threshold)):
                     raise EnrolmentError(
                         f"{identity!r}: most of the samples match {twin!r}, who is enrolled already; if they are two, enrol with the "
                         "duplicate allowed, and know that one may pass as the other"
                     )
                 version = change.record(tag).version + 1 if known else 1
-                record = self._scoring.record(identity, vectors, version=version, now=now)
+                record = self._scoring.record(identity, vectors, version=version, now=change.head.clock.wall)
                 change.put(tag, record)
                 change.head.book.succeeded(tag)
                 change.log("renew" if known else "enroll", tag, "done")
@@ -289,8 +271,8 @@ class Verifier:
                 record = change.record((self._vault.stand_in, tag)[known])
                 score = float(self._scoring.scores([record], vector)[0])
                 record.template.fill(0)
-                accepted = (score >= self._threshold) & known
-                self._count(book, tag, now, enrolled, accepted=accepted)
+                accepted = (score >= change.head.threshold) & known
+                _count(book, tag, now, enrolled, accepted=accepted)
                 change.log("verify", tag, "match" if accepted else "no match")
         finally:
             _wipe(vector)
@@ -332,155 +314,35 @@ class Verifier:
                 open_ = np.array([tag in enrolled and book.standing(tag, now).reason is None for tag in tags])
                 best = int(np.where(open_, scores, -np.inf).argmax())
                 score = float(scores[best])
-                accepted = bool(open_[best]) and score >= self._threshold
+                accepted = bool(open_[best]) and score >= change.head.threshold
                 found = records[best].identity if accepted else None
                 for record in records:
                     record.template.fill(0)
-                self._count(book, IDENTIFICATION, now, enrolled, accepted=accepted)
+                _count(book, IDENTIFICATION, now, enrolled, accepted=accepted)
                 change.log("identify", tags[best] if accepted else b"", "match" if accepted else "no match")
         finally:
             _wipe(vector)
         shown = score if accepted or (self._show_scores and bool(open_[best])) else None
         return Identification(found, "match" if accepted else "no match", score=shown)
 
-    def revoke(self, identity: str) -> None:
-        """Remove the template of an identity.
-
-        Raises:
-            EnrolmentError: nobody of that name is enrolled.
-            StoreError: the vault was tampered with, or cannot be written.
-        """
-        with self._changing() as (change, _):
-            tag = self._tag_of(change, identity)
-            change.remove(tag)
-            change.log("revoke", tag, "done")
-
-    def unlock(self, identity: str | None = None) -> None:
-        """Forget the failures of an identity, and what the throttle of all failures and the clock have seen.
-
-        Args:
-            identity: the name; None for the failures of `identify`.
-
-        Raises:
-            EnrolmentError: nobody of that name is enrolled.
-            StoreError: the vault was tampered with, or cannot be written.
-        """
-        with self._changing() as (change, _):
-            tag = IDENTIFICATION if identity is None else self._tag_of(change, identity)
-            change.head.clock = self._clock.set_back()
-            change.head.book.reset(tag)
-            change.head.book.forget_times(change.head.clock)
-            change.log("unlock", b"" if identity is None else tag, "done")
-
-    def identities(self) -> list[EnrolledIdentity]:
-        """Who is enrolled, by name.
-
-        Raises:
-            StoreError: the vault was tampered with.
-        """
-        with self._changing() as (change, now):
-            found = []
-            for tag in change.enrolled:
-                record = change.record(tag)
-                record.template.fill(0)
-                standing = change.head.book.standing(tag, now)
-                found.append(
-                    EnrolledIdentity(
-                        record.identity,
-                        record.version,
-                        record.enrolled,
-                        record.samples,
-                        change.head.book.failures(tag),
-                        standing.reason,
-                        standing.wait_seconds,
-                    )
-                )
-        return sorted(found, key=lambda one: one.identity)
-
-    def audit(self) -> list[AuditEntry]:
-        """What was tried and done, oldest first.
-
-        Raises:
-            StoreError: the vault was tampered with.
-        """
-        with self._changing() as (change, _):
-            names = {tag.hex(): change.record(tag).identity for tag in change.enrolled}
-        return [
-            AuditEntry(
-                entry.number, entry.time, entry.kind, entry.tag, entry.result, entry.left_out, names.get(entry.tag)
-            )
-            for entry, _, _ in self._vault.audit()[1]
-        ]
-
-    def export_audit(self, path: str | Path) -> ExportCheck:
-        """Write the audit log as JSONL that `verify_export` checks without a key; it holds tags and no names.
-
-        Args:
-            path: of the file, which is replaced.
-
-        Returns:
-            What it holds, and the link that it ends with.
-
-        Raises:
-            StoreError: the vault was tampered with, or the file cannot be written.
-        """
-        head, entries = self._vault.audit()
-        lines = ((text, sealed) for _, text, sealed in entries)
-        return write_export(Path(path), self._vault.seal.vault, head.audit_first, head.audit_before, lines)
-
-    @property
-    def audit_link(self) -> str:
-        """The link of the last entry of the audit log, to hold a later export to (`verify_export(path, link=...)`).
-
-        Raises:
-            StoreError: the vault was tampered with.
-        """
-        return self._vault.audit()[0].audit_link.hex()
-
-    @contextmanager
-    def _changing(self) -> Iterator[tuple[Change, float]]:
-        """A transaction, and the time at which it happens."""
-        with self._vault.change() as change:
-            change.head.clock = self._clock.now(change.head.clock)
-            yield change, change.head.clock
-
-    def _count(self, book: AttemptBook, tag: bytes, now: float, enrolled: frozenset[bytes], *, accepted: bool) -> None:
-        if accepted:
-            book.succeeded(tag)
-        else:
-            book.failed(tag, now, enrolled)
-
-    def _tag_of(self, change: Change, identity: str) -> bytes:
-        tag = self._vault.seal.tag(identity)
-        if tag not in change.enrolled:
-            raise EnrolmentError(
-                f"{identity!r}: nobody of that name is enrolled; look who is, and how the name is spelt"
-            )
-        return tag
-
     def _score_of_group(self, vector: Vectors, others: Vectors) -> float:
         record = self._scoring.record("", others, version=1, now=0.0)
         return float(self._scoring.scores([record], vector)[0])
 
-    def _twin(self, others: Sequence[Record], vectors: Vectors) -> str | None:
+    def _twin(self, others: Sequence[Record], vectors: Vectors, threshold: float) -> str | None:
         """Who of the others most of the vectors match."""
         if not others:
             return None
-        matches = np.stack([self._scoring.scores(others, vector) >= self._threshold for vector in vectors]).mean(axis=0)
+        matches = np.stack([self._scoring.scores(others, vector) >= threshold for vector in vectors]).mean(axis=0)
         best = int(matches.argmax())
         return others[best].identity if matches[best] > 0.5 else None
 
 
-def _check_name(identity: str) -> None:
-    if (
-        not isinstance(identity, str)
-        or not identity.strip()
-        or len(identity) > _LONGEST_NAME
-        or not identity.isprintable()
-    ):
-        raise EnrolmentError(
-            f"{str(identity)[:50]!r}: is no name of an identity; give up to {_LONGEST_NAME} printable characters, not only spaces"
-        )
+def _count(book: AttemptBook, tag: bytes, now: float, enrolled: frozenset[bytes], *, accepted: bool) -> None:
+    if accepted:
+        book.succeeded(tag)
+    else:
+        book.failed(tag, now, enrolled)
 
 
 def _told(reason: str) -> str:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from nearfar.errors import DataError
 from nearfar.learn.data.batches import Share
 from nearfar.learn.data.clips import ClipCorpus, Ints
-from nearfar.learn.data.identity_batches import IdentityBatches
+from nearfar.learn.data.identity_batches import IdentityBatches, trained_identities
 from nearfar.learn.data.split import TRAIN
 from nearfar.learn.views.audio import SoundViews
 from nearfar.learn.views.audio_draw import SoundDraws
@@ -42,17 +42,26 @@ class ClipRows(Dataset[ClipBatch]):
 
     Where identities are learned the rows of a share say only how many there are: which, is drawn by identity. Views are drawn for
     the whole batch, so that all ranks together hold what one would.
+
+    Attributes:
+        corpus: the recordings.
+        views: how views are drawn.
+        numbers: (n,) the recordings to train on.
+        labels: of all recordings of the corpus, as they are learned; -1 for none.
+        identities: what draws batches by identity; None where they are not learned.
+        seed: of the recipe.
     """
 
     corpus: ClipCorpus
     views: SoundViews
     numbers: Ints
+    labels: Ints
     identities: IdentityBatches | None
     seed: int
 
     @classmethod
     def of(cls, corpus: ClipCorpus, views: SoundViews, *, seed: int, identity: IdentityPairing | None) -> ClipRows:
-        """The training rows of a corpus.
+        """The training rows of a corpus; identities are numbered anew, by those that are trained on.
 
         Args:
             corpus: the recordings.
@@ -74,21 +83,23 @@ class ClipRows(Dataset[ClipBatch]):
                 "those): contrastive training needs at least 2. Add data, or lower data.split."
             )
         if identity is None:
-            return cls(corpus, views, numbers, None, seed)
-        known = len(np.unique(corpus.labels[numbers]))
-        if known < 2:
+            return cls(corpus, views, numbers, corpus.labels, None, seed)
+        known = trained_identities(corpus)
+        if len(known) < 2:
             raise DataError(
-                f"the training recordings are of {known} identity ({len(c.classes)} in all; {held_out}): at least 2 are needed to "
+                f"the training recordings are of {len(known)} identity ({len(c.classes)} in all; {held_out}): at least 2 are needed to "
                 "tell them apart. Add data, or lower data.split."
             )
+        labels = np.full(len(corpus.labels), -1, np.int64)
+        labels[numbers] = np.searchsorted(known, corpus.labels[numbers])
         batches = IdentityBatches(
-            corpus.labels[numbers],
+            labels[numbers],
             corpus.sessions[numbers],
             samples=identity.samples,
             session=identity.session,
             seed=seed,
         )
-        return cls(corpus, views, numbers, batches, seed)
+        return cls(corpus, views, numbers, labels, batches, seed)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -104,7 +115,7 @@ class ClipRows(Dataset[ClipBatch]):
             parts_of(self.corpus, own, self.views, drawn),
             drawn,
             torch.from_numpy(own),
-            torch.from_numpy(self.corpus.labels[own]),
+            torch.from_numpy(self.labels[own]),
         )
 
 

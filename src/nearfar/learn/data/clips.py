@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.errors import DataError
 from nearfar.frontend import AudioError, AudioFrontend, AudioSettings
 from nearfar.frontend.log_mel import log_mel
 from nearfar.frontend.sound import decode_sound
-from nearfar.learn.data.sides import sides_of
+from nearfar.learn.data.noted import Noted, check_bad_rows, content_key, nothing_read, numbered, passed_over
 from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
 from nearfar.learn.data.textfile import TextFile, append_text
 from nearfar.learn.data.whole import write_whole
 from nearfar.recipe.audio import AudioFolderSource, AudioSource
 from nearfar.recipe.data import Data
+from nearfar.sources.clip import Clip
 from nearfar.sources.clip_table import ClipTable
 from nearfar.sources.clips import ClipFolder
 from nearfar.sources.document import ReadReport
@@ -145,29 +144,15 @@ def prepare_clips(
     directory.mkdir(parents=True, exist_ok=True)
     assert isinstance(data.source, AudioSource)
     source, report = open_clips(data.source), ReadReport()
-    rows = _write(_decoded(source, frontend, report, progress), directory)
-    skipped, examples = _skipped(source, report)
-    if skipped and data.bad_rows == "refuse":
-        raise DataError(
-            f"{sum(skipped.values())} items of the {data.source.kind} source could not be read, first: {'; '.join(examples)}. "
-            "Mend them, or set data.bad_rows to skip."
-        )
-    if not rows.keys:
-        because = f"; skipped {sum(skipped.values())}, first: {'; '.join(examples)}" if skipped else ""
-        raise DataError(f"no recordings: nothing that is one was found in the {data.source.kind} source{because}")
-    side = sides_of(
-        keys=np.array(rows.keys, np.int64),
-        labels=rows.labels,
-        splits=rows.splits,
-        groups=rows.groups,
-        split=data.split,
-        identity=identity,
-        seed=seed,
-        kind=data.source.kind,
-    )
-    starts = np.concatenate([[0], np.cumsum(rows.lengths)]).astype(np.int64)
+    noted, lengths = _write(_decoded(source, frontend, report, progress), directory)
+    skipped, examples = passed_over(source.report, report)
+    check_bad_rows(data, skipped, examples)
+    if not noted.keys:
+        raise nothing_read("recordings", data, skipped, examples)
+    side = noted.sides(data, identity=identity, seed=seed)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     (classes, labels), (sessions, session), (attributes, attribute) = map(
-        _numbered, (rows.labels, rows.sessions, rows.attributes)
+        numbered, (noted.labels, noted.sessions, noted.attributes)
     )
     np.savez(directory / "clips.npz", starts=starts, labels=labels, sessions=session, attributes=attribute, side=side)
     samples = np.memmap(directory / "samples.bin", dtype=np.int16, mode="r")
@@ -186,7 +171,7 @@ def prepare_clips(
         attributes=attributes,
         mean=mean,
         std=std,
-        fingerprint=hashlib.sha256(np.asarray(rows.keys, dtype="<i8").tobytes()).hexdigest(),
+        fingerprint=noted.fingerprint,
         skipped=skipped,
         examples=examples,
     )
@@ -200,22 +185,10 @@ def of_stored(settings: AudioSettings) -> AudioFrontend:
     return AudioFrontend(settings.model_copy(update={"trim": False}))
 
 
-@dataclass
-class _Decoded:
-    """One recording as it is stored, with what the reader said of it."""
-
-    id: str
-    label: str
-    split: str
-    session: str
-    group: str
-    attribute: str
-    samples: npt.NDArray[np.int16]
-
-
 def _decoded(
     source: ClipReader, frontend: AudioFrontend, report: ReadReport, progress: Callable[[int], None]
-) -> Iterator[_Decoded]:
+) -> Iterator[tuple[Clip, npt.NDArray[np.int16]]]:
+    """Recordings with their samples (t,) as they are stored."""
     for clip in source.clips():
         progress(1)
         try:
@@ -228,53 +201,20 @@ def _decoded(
         whole = (
             np.rint(samples[frontend.spoken(samples)] * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
         )
-        yield _Decoded(clip.id, clip.label, clip.split, clip.session, clip.group, clip.attribute, whole)
+        yield clip, whole
 
 
-class _Rows:
-    """What is noted down of each recording."""
-
-    def __init__(self) -> None:
-        self.keys: list[int] = []
-        self.lengths: list[int] = []
-        self.labels: list[str] = []
-        self.splits: list[str] = []
-        self.sessions: list[str] = []
-        self.groups: list[str] = []
-        self.attributes: list[str] = []
-
-
-def _write(clips: Iterator[_Decoded], directory: Path) -> _Rows:
-    rows = _Rows()
+def _write(clips: Iterator[tuple[Clip, npt.NDArray[np.int16]]], directory: Path) -> tuple[Noted, list[int]]:
+    """Store samples and names; returns what is said of each recording, and its length."""
+    noted, lengths = Noted(), list[int]()
     with (directory / "samples.bin").open("wb") as file, TextFile.writer(directory / "ids") as ids:
-        for clip in clips:
-            content = clip.samples.astype("<i2").tobytes()
+        for clip, samples in clips:
+            content = samples.astype("<i2").tobytes()
             file.write(content)
             append_text(ids, clip.id)
-            digest = hashlib.blake2b(content, digest_size=8).digest()
-            rows.keys.append(int.from_bytes(digest, "little", signed=True))
-            rows.lengths.append(len(clip.samples))
-            rows.labels.append(clip.label)
-            rows.splits.append(clip.split)
-            rows.sessions.append(clip.session)
-            rows.groups.append(clip.group)
-            rows.attributes.append(clip.attribute)
-    return rows
-
-
-def _skipped(source: ClipReader, report: ReadReport) -> tuple[dict[str, int], list[str]]:
-    """What the reader and the decoder passed over."""
-    skipped = dict(report.skipped)
-    for reason, number in source.report.skipped.items():
-        skipped[reason] = skipped.get(reason, 0) + number
-    return skipped, [*source.report.examples, *report.examples][:5]
-
-
-def _numbered(names: Sequence[str]) -> tuple[list[str], Ints]:
-    """The different names in order, and the place of each among them; -1 for an empty one."""
-    known = sorted(set(names) - {""}, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
-    place = {name: number for number, name in enumerate(known)}
-    return known, np.array([place.get(name, -1) for name in names], np.int64)
+            noted.add(clip, content_key(content))
+            lengths.append(len(samples))
+    return noted, lengths
 
 
 def _moments(

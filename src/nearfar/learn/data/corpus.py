@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import DataError
-from nearfar.learn.data.pairings import files, fixed_pairs
+from nearfar.learn.data.pairings import FixedPairing, files, fixed_pairs
 from nearfar.learn.data.relations import Relations, relate
 from nearfar.learn.data.split import (
     TEST,
@@ -23,10 +23,9 @@ from nearfar.learn.data.split import (
     VALIDATION,
 )
 from nearfar.learn.data.textfile import TextFile
-from nearfar.recipe.data import ColumnsPairing, Data, SpansPairing, TableSource, ViewsPairing
+from nearfar.recipe.data import ColumnsPairing, Data, SpansPairing, TableSource
 from nearfar.recipe.data import DocstringsSource as DocstringsSettings
 from nearfar.recipe.data import FolderSource as FolderSettings
-from nearfar.recipe.series import HealthyPairing
 from nearfar.sources import (
     DocstringsSource,
     DocumentSource,
@@ -177,7 +176,7 @@ def _read(data: Data, relations: Relations, seed: int, progress: Progress) -> li
                 relations.add(pair, measured=pairing.measure)
                 progress(1)
             reports.append(table.report)
-    on_documents = [p for p in data.pairings if not isinstance(p, ColumnsPairing | ViewsPairing | HealthyPairing)]
+    on_documents = [p for p in data.pairings if isinstance(p, FixedPairing | SpansPairing)]
     if on_documents:
         source = _source(data)
         for sections in files(source.documents()):

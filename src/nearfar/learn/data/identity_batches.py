@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import DataError
+from nearfar.learn.data.split import TRAIN
 
 Ints = npt.NDArray[np.int64]
+
+
+class Labelled(Protocol):
+    """A corpus of anything that has labels."""
+
+    @property
+    def labels(self) -> Ints:
+        """(n,) of each item; -1 where unknown."""
+        ...
+
+    def numbers_of(self, side: int) -> Ints:
+        """The items of a side, ascending."""
+        ...
+
+
+def trained_identities(corpus: Labelled) -> Ints:
+    """The labels that training items have, ascending; a method numbers them from 0."""
+    found: Ints = np.unique(corpus.labels[corpus.numbers_of(TRAIN)])
+    return found[found >= 0]
 
 
 class IdentityBatches:

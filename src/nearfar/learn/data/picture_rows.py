@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from nearfar.errors import DataError
 from nearfar.learn.data.batches import Share
-from nearfar.learn.data.identity_batches import IdentityBatches
+from nearfar.learn.data.identity_batches import IdentityBatches, trained_identities
 from nearfar.learn.data.pictures import Ints, PictureCorpus
 from nearfar.learn.data.split import TRAIN
 from nearfar.learn.views import Draws, Views, plain
@@ -145,12 +145,6 @@ class PictureRows(Dataset[PictureBatch]):
             torch.from_numpy(own),
             torch.from_numpy(labels),
         )
-
-
-def trained_identities(corpus: PictureCorpus) -> Ints:
-    """The labels that training pictures have, ascending; a method numbers them from 0."""
-    found: Ints = np.unique(corpus.labels[corpus.numbers_of(TRAIN)])
-    return found[found >= 0]
 
 
 def turned_by(pixels: Tensor, eighths: Ints) -> Tensor:

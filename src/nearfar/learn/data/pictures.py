@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,9 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nearfar.errors import DataError
 from nearfar.frontend.image import PictureError, decode, resize
-from nearfar.learn.data.sides import sides_of
+from nearfar.learn.data.noted import Noted, check_bad_rows, content_key, nothing_read, numbered, passed_over
 from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
 from nearfar.learn.data.textfile import TextFile, append_text
 from nearfar.learn.data.whole import write_whole
@@ -122,9 +120,7 @@ class _Decoded:
     def __init__(self, picture: Picture, pixels: Pixels) -> None:
         self.of = picture
         self.pixels = pixels
-        self.key = int.from_bytes(
-            hashlib.blake2b(np.ascontiguousarray(pixels).tobytes(), digest_size=8).digest(), "little", signed=True
-        )
+        self.key = content_key(np.ascontiguousarray(pixels).tobytes())
 
 
 def _decoded(
@@ -171,31 +167,22 @@ def prepare_pictures(
     decoded = _decoded(source, frontend.channels, wanted, report, progress)
     first = list(islice(decoded, _LOOKED_AT))
     size, dtype = _format(first, frontend, wanted)
-    rows = _write(chain(first, decoded), directory, size, dtype)
-    skipped, examples = _skipped(source, report)
-    if skipped and data.bad_rows == "refuse":
-        raise DataError(
-            f"{sum(skipped.values())} items of the {data.source.kind} source could not be read, first: {'; '.join(examples)}. "
-            "Mend them, or set data.bad_rows to skip."
-        )
-    if not rows.keys:
-        raise DataError(_nothing(data, source, report))
-    side = sides_of(
-        keys=np.array(rows.keys, np.int64),
-        labels=rows.labels,
-        splits=rows.splits,
-        groups=rows.groups,
-        split=data.split,
-        identity=identity,
-        seed=seed,
-        kind=data.source.kind,
-    )
+    noted, aspects = _write(chain(first, decoded), directory, size, dtype)
+    skipped, examples = passed_over(source.report, report)
+    check_bad_rows(data, skipped, examples)
+    if not noted.keys:
+        raise nothing_read("pictures", data, skipped, examples)
+    side = noted.sides(data, identity=identity, seed=seed)
+    # A session of one name is another with each label.
+    sessions_of = [
+        f"{label}\0{session}" if session else "" for label, session in zip(noted.labels, noted.sessions, strict=True)
+    ]
     (classes, labels), (sessions, session), (attributes, attribute) = map(
-        _numbered, (rows.labels, rows.sessions, rows.attributes)
+        numbered, (noted.labels, sessions_of, noted.attributes)
     )
     np.savez(
         directory / "pictures.npz",
-        aspects=np.array(rows.aspects, np.float32),
+        aspects=np.array(aspects, np.float32),
         labels=labels,
         side=side,
         sessions=session,
@@ -218,7 +205,7 @@ def prepare_pictures(
         classes=classes,
         mean=mean,
         std=std,
-        fingerprint=hashlib.sha256(np.asarray(rows.keys, dtype="<i8").tobytes()).hexdigest(),
+        fingerprint=noted.fingerprint,
         skipped=skipped,
         examples=examples,
         attributes=attributes,
@@ -240,7 +227,7 @@ def first_pictures(data: Data, frontend: ImageFrontendSettings, count: int) -> t
     wanted = _wanted(frontend)
     first = list(islice(_decoded(source, frontend.channels, wanted, report, lambda _: None), max(count, _LOOKED_AT)))
     if not first:
-        raise DataError(_nothing(data, source, report))
+        raise nothing_read("pictures", data, *passed_over(source.report, report))
     size, dtype = _format(first[:_LOOKED_AT], frontend, wanted)
     first = first[:count]
     squares = [_square(d.pixels, size, dtype) for d in first]
@@ -264,48 +251,17 @@ def _square(pixels: Pixels, size: int, dtype: np.dtype[Any]) -> Pixels:
     return np.ascontiguousarray(resize(_as(pixels, dtype), size, size).transpose(2, 0, 1))
 
 
-def _nothing(data: Data, source: PictureReader, report: ReadReport) -> str:
-    skipped, examples = _skipped(source, report)
-    because = f"; skipped {sum(skipped.values())}, first: {'; '.join(examples)}" if skipped else ""
-    return f"no pictures: nothing that is one was found in the {data.source.kind} source{because}"
-
-
-def _skipped(source: PictureReader, report: ReadReport) -> tuple[dict[str, int], list[str]]:
-    """What the reader and the decoder passed over."""
-    skipped = dict(report.skipped)
-    for reason, number in source.report.skipped.items():
-        skipped[reason] = skipped.get(reason, 0) + number
-    return skipped, [*source.report.examples, *report.examples][:5]
-
-
-class _Rows:
-    """What is noted down of each picture."""
-
-    def __init__(self) -> None:
-        self.keys: list[int] = []
-        self.aspects: list[float] = []
-        self.labels: list[str] = []
-        self.splits: list[str] = []
-        self.groups: list[str] = []
-        self.sessions: list[str] = []
-        self.attributes: list[str] = []
-
-
-def _write(pictures: Iterator[_Decoded], directory: Path, size: int, dtype: np.dtype[Any]) -> _Rows:
-    rows = _Rows()
+def _write(pictures: Iterator[_Decoded], directory: Path, size: int, dtype: np.dtype[Any]) -> tuple[Noted, list[float]]:
+    """Store pixels and names; returns what is said of each picture, and its width divided by its height."""
+    noted, aspects = Noted(), list[float]()
     with (directory / "pixels.bin").open("wb") as file, TextFile.writer(directory / "ids") as ids:
         for picture in pictures:
             height, width = picture.pixels.shape[:2]
             file.write(_square(picture.pixels, size, dtype).tobytes())
             append_text(ids, picture.of.id)
-            rows.keys.append(picture.key)
-            rows.aspects.append(width / height)
-            rows.labels.append(picture.of.label)
-            rows.splits.append(picture.of.split)
-            rows.groups.append(picture.of.group)
-            rows.sessions.append(f"{picture.of.label}\0{picture.of.session}" if picture.of.session else "")
-            rows.attributes.append(picture.of.attribute)
-    return rows
+            noted.add(picture.of, picture.key)
+            aspects.append(width / height)
+    return noted, aspects
 
 
 def _as(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
@@ -318,13 +274,6 @@ def _as(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
         return fractions
     scaled: Pixels = np.rint(fractions.clip(0, 1) * largest[dtype]).astype(dtype)
     return scaled
-
-
-def _numbered(names: Sequence[str]) -> tuple[list[str], Ints]:
-    """The different names in order, and (n,) the place of each among them; -1 for none."""
-    different = sorted(set(names) - {""}, key=_natural)
-    place = {name: i for i, name in enumerate(different)}
-    return different, np.array([place.get(name, -1) for name in names], np.int64)
 
 
 def _moments(pixels: npt.NDArray[Any], numbers: Ints, seed: int) -> tuple[list[float], list[float]]:
@@ -341,8 +290,3 @@ def _moments(pixels: npt.NDArray[Any], numbers: Ints, seed: int) -> tuple[list[f
     mean = total / max(1, count)
     std = np.sqrt(np.maximum(squares / max(1, count) - np.square(mean), 0.0))
     return mean.tolist(), std.tolist()
-
-
-def _natural(name: str) -> tuple[int, int, str]:
-    """Numbers by value, before words."""
-    return (0, int(name), name) if name.isdecimal() else (1, 0, name)

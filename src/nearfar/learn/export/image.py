@@ -16,6 +16,8 @@ from nearfar.learn.encoders.image import ImageEncoder
 from nearfar.learn.export.static_int8 import convolutions_in_int8
 from nearfar.learn.export.tracing import EPSILON, traced, weights_in_int8
 
+_LARGE = 0.25  # of the weights: where less is of a kind, it stays float, which is more exact
+
 
 def export_image_graph(
     encoder: ImageEncoder,
@@ -30,8 +32,9 @@ def export_image_graph(
 ) -> bytes:
     """The ONNX graph of an image encoder.
 
-    Where convolutions hold most of its weights, int8 means weights and activations; the ranges of activations are those that
-    `calibration` shows. Else (a transformer) it means the weights of matrix products.
+    Where it is made of convolutions, int8 means their weights and activations; the ranges of activations are those that
+    `calibration` shows. Of matrix products it means the weights, where these are a large part of all (a transformer, or the linear map
+    of a whole map); activations get a range for each batch.
 
     Args:
         encoder: the trained encoder; stays as it is.
@@ -42,7 +45,7 @@ def export_image_graph(
         calibration: batches (b, c, size, size) float32 in [0, 1] of a few hundred training pictures as they come on the
             device, without augmentation; unused where `quantise` is none.
         head: a linear classifier of features (before they are cut and normalised).
-        static: whether int8 fixes the ranges of activations by `calibration`; None does where convolutions hold most weights.
+        static: whether int8 fixes the ranges of activations by `calibration`; None does where it is made of convolutions.
 
     Returns:
         A self-contained ONNX model: input `pixels`, float32 (n, c, size, size) in [0, 1]; outputs `embedding`, float32 (n, dim),
@@ -58,8 +61,11 @@ def export_image_graph(
     # The exporter folds each BatchNorm into the convolution before it.
     model = traced(shipped, {"pixels": example}, outputs, {"pixels": {0: torch.export.Dim("n")}})
     if quantise == "int8":
-        if _mostly_convolutions(model) if static is None else static:
+        convolved, multiplied = _large_parts(model)
+        if convolved if static is None else static:
             model = convolutions_in_int8(model, ({"pixels": batch} for batch in calibration))
+            if multiplied:
+                model = weights_in_int8(model, op_types_to_quantize=["MatMul"])
         else:
             model = weights_in_int8(model, op_types_to_quantize=["MatMul", "Conv"] if static is False else ["MatMul"])
     return bytes(model.SerializeToString())
@@ -78,14 +84,19 @@ class _Shipped(nn.Module):
         return embedding if self.head is None else (embedding, self.head(features))
 
 
-def _mostly_convolutions(model: onnx.ModelProto) -> bool:
-    inputs_of = {"Conv": set[str](), "MatMul": set[str](), "Gemm": set[str]()}
+def _large_parts(model: onnx.ModelProto) -> tuple[bool, bool]:
+    """Whether convolutions, and whether matrix products, hold a large part of the weights.
+
+    A single convolution is none: it cuts a picture into the patches of a transformer.
+    """
+    weights_of: dict[str, set[str]] = {"Conv": set(), "MatMul": set(), "Gemm": set()}
     for node in model.graph.node:
-        if node.op_type in inputs_of:
-            inputs_of[node.op_type].update(node.input)
+        if node.op_type in weights_of:
+            weights_of[node.op_type].add(node.input[1])
     sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
     convolved, multiplied = (
-        sum(sizes.get(name, 0) for operation in operations for name in inputs_of[operation])
+        sum(sizes.get(name, 0) for operation in operations for name in weights_of[operation])
         for operations in (("Conv",), ("MatMul", "Gemm"))
     )
-    return convolved > multiplied
+    least = _LARGE * (convolved + multiplied)
+    return convolved >= least and len(weights_of["Conv"]) > 1, multiplied >= least

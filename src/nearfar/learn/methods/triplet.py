@@ -1,4 +1,8 @@
-"""Triplets, batch hard: Hermans et al., In Defense of the Triplet Loss for Person Re-Identification (arXiv:1703.07737)."""
+"""Triplets: Schroff et al., FaceNet (arXiv:1503.03832); Hermans et al., In Defense of the Triplet Loss (arXiv:1703.07737).
+
+The default are semi-hard negatives, as FaceNet has them: batch hard draws an untrained encoder together, as all of its vectors are
+near each other and the nearest negative is then nearer than the furthest positive whatever is done, save by making all of them equal.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +36,16 @@ class Embedded(NamedTuple):
 
 
 class TripletIdentity(ImageMethod):
-    """The furthest sample of the same identity must be nearer than the nearest of another; among unit vectors, as they ship."""
+    """Samples of an identity must be nearer to each other than to those of others; among unit vectors, as they ship.
+
+    Args:
+        encoder: what is trained.
+        settings: the recipe's method block.
+    """
 
     def __init__(self, encoder: ViewEncoder, settings: Settings) -> None:
         super().__init__(encoder)
-        self.margin = settings.margin
+        self.margin, self.mine = settings.margin, settings.mine
 
     def embed(self, batch: ViewBatch) -> Embedded:
         """The first view through the encoder."""
@@ -44,7 +53,7 @@ class TripletIdentity(ImageMethod):
         return Embedded(features.unsqueeze(1), features, batch.items, batch.labels)
 
     def loss(self, embedded: Embedded, further: Sequence[Negatives] = ()) -> Tensor:
-        """Eq. 5, or with the soft margin of section 3.2; a sample without a label is one of its own."""
+        """The hinge of FaceNet, eq. 2, or the soft margin of Hermans et al., section 2; a sample without a label is one of its own."""
         labels = embedded.labels
         alone = labels.max().clamp(min=-1) + 1 + embedded.items
         units = F.normalize(embedded.embeddings, dim=-1)
@@ -52,6 +61,6 @@ class TripletIdentity(ImageMethod):
             units,
             labels.where(labels >= 0, alone),
             margin=self.margin or 0.0,
-            mine="hard",
+            mine=self.mine,
             soft=self.margin is None,
         )

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.evaluate.health import measure_health
-from nearfar.evaluate.knn import knn_correct
 from nearfar.evaluate.verification import Trials, equal_error_rate
 from nearfar.frontend import AudioFrontend
 from nearfar.learn.data.clip_rows import ClipBatch, parts_of
 from nearfar.learn.data.clips import ClipCorpus, Ints, of_stored
-from nearfar.learn.data.split import TRAIN, VALIDATION
+from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.encoders.audio import AudioEncoder
 from nearfar.learn.methods.image_method import ImageMethod
+from nearfar.learn.trainer.neighbours import Neighbours
 from nearfar.learn.trainer.pictures import ViewSteps
 from nearfar.learn.views.audio import SoundViews
 
@@ -65,19 +65,29 @@ class ClipFigures:
         identity: whether labels are identities.
         seed: of what is drawn once.
         k: neighbours that vote.
+        strangers: whether no validation recording is of a label that is trained on; a part of them then names the others, the
+            nearest alone.
     """
 
     def __init__(
-        self, corpus: ClipCorpus, views: SoundViews, *, frontend: AudioFrontend, identity: bool, seed: int, k: int
+        self,
+        corpus: ClipCorpus,
+        views: SoundViews,
+        *,
+        frontend: AudioFrontend,
+        identity: bool,
+        seed: int,
+        k: int,
+        strangers: bool = False,
     ) -> None:
         rng = np.random.default_rng([seed, 2])
-        self._corpus, self._views, self._k = corpus, views, k
+        self._corpus, self._views = corpus, views
         self._frontend = of_stored(frontend.settings)
-        validation, bank = rng.permutation(corpus.numbers_of(VALIDATION)), rng.permutation(corpus.numbers_of(TRAIN))
+        validation = rng.permutation(corpus.numbers_of(VALIDATION))
+        self._neighbours = Neighbours.drawn(
+            corpus, validation, rng, classes=len(corpus.counts.classes), k=k, most=_BANK, strangers=strangers
+        )
         self._asked = np.sort(validation[corpus.labels[validation] >= 0][:_VALIDATED])
-        known = np.isin(corpus.labels[self._asked], corpus.labels[bank])
-        self._queries = self._asked[known]
-        self._bank = np.sort(bank[corpus.labels[bank] >= 0][:_BANK])
         _, repeated = np.unique(corpus.labels[self._asked], return_counts=True)
         self.has_identities = identity and len(repeated) > 1 and bool((repeated > 1).any())
         viewed = np.sort(validation[:_VIEWED])
@@ -92,7 +102,7 @@ class ClipFigures:
     @property
     def has_labels(self) -> bool:
         """Whether kNN can be measured."""
-        return bool(len(self._queries) and len(self._bank))
+        return self._neighbours.possible
 
     @property
     def shown(self) -> str:
@@ -107,19 +117,10 @@ class ClipFigures:
             if features.shape[1] > 1:
                 health = measure_health(features, 0)
                 figures = {name: v for name, v in health._asdict().items() if name not in ("step", "view_chance")}
-        labels = self._corpus.labels
         if self.has_labels:
-            correct = knn_correct(
-                self._embedded(method, self._bank),
-                labels[self._bank],
-                self._embedded(method, self._queries),
-                labels[self._queries],
-                classes=len(self._corpus.counts.classes),
-                k=self._k,
-            )
-            figures["knn_accuracy"] = float(correct.mean())
+            figures["knn_accuracy"] = self._neighbours.accuracy(lambda numbers: self._embedded(method, numbers))
         if self.has_identities:
-            figures["eer"] = pairwise_eer(self._embedded(method, self._asked), labels[self._asked])
+            figures["eer"] = pairwise_eer(self._embedded(method, self._asked), self._corpus.labels[self._asked])
         return figures
 
     def _viewed_by(self, encoder: AudioEncoder) -> list[Vectors]:

@@ -146,7 +146,7 @@ def fit(
     ticks = ProgressTicks(stages)
     workload = prepared.workload(recipe, threads=threads, say=ticks.say)
     method, steps = workload.method, workload.total_steps
-    _check_shared_out(training, len(workload.rows), method)
+    _check_shared_out(recipe, len(workload.rows), method)
     validates = workload.validation is not None
     validate_every = min(steps, training.validate_every or max(1, steps // 10)) if validates else None
     metric = training.early_stop.metric if training.early_stop else None
@@ -221,8 +221,9 @@ def threads_each(training: Training) -> int:
     return max(1, (training.threads or os.cpu_count() or 1) // training.devices)
 
 
-def _check_shared_out(training: Training, rows: int, method: nn.Module) -> None:
+def _check_shared_out(recipe: Recipe, rows: int, method: nn.Module) -> None:
     """Refuse a batch that cannot be shared out among the processes, or embedded in parts."""
+    training = recipe.train
     batch_size = min(training.batch_size, rows)
     if batch_size < training.devices:
         raise RunError(
@@ -235,9 +236,16 @@ def _check_shared_out(training: Training, rows: int, method: nn.Module) -> None:
         key, value = ("train.chunk", training.chunk) if in_chunks else ("train.devices", training.devices)
         raise RunError(
             f"{key} is {value}, but the model has {layer}, which normalises by the other items that go through it at the "
-            "same time: in parts, the batch would have another gradient than as a whole. "
-            f"Use GroupNorm in its place (pictures: set encoder.norm to group), or leave {key} out."
+            "same time: in parts, the batch would have another gradient than as a whole. " + _without(recipe, key)
         )
+
+
+def _without(recipe: Recipe, key: str) -> str:
+    """What to do where the batch cannot be whole, as `key` has it, for the statistics that a layer takes of it."""
+    if recipe.modality == "audio":
+        return f"All encoders of recordings have such layers: leave {key} out (train.batch_size lowers memory, too)."
+    group = "set encoder.norm to group" if recipe.modality == "image" else "use GroupNorm in its place"
+    return f"To train so, {group}; or leave {key} out."
 
 
 def _check_readable(checkpoint: Path) -> None:

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.evaluate.health import measure_health
-from nearfar.evaluate.knn import knn_correct
 from nearfar.learn.data.picture_rows import as_on_device, stored
 from nearfar.learn.data.pictures import Ints, PictureCorpus
-from nearfar.learn.data.split import TRAIN, VALIDATION
+from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.trainer.health import HealthWatch
+from nearfar.learn.trainer.neighbours import Neighbours
 from nearfar.learn.views import Views
 from nearfar.learn.views.batch import ViewBatch
 from nearfar.recipe.images import ImageFrontendSettings
 
 _PICTURES_AT_A_TIME = 256
-_VALIDATED, _BANK = 1_000, 10_000
+_BANK = 10_000
 _VIEWED = 256
 
 
@@ -108,21 +108,18 @@ class OnlineFigures:
         strangers: bool = False,
     ) -> None:
         rng = np.random.default_rng([seed, 2])
-        self._corpus, self._views, self._frontend, self._k = corpus, views, frontend, 1 if strangers else k
+        self._corpus, self._views, self._frontend = corpus, views, frontend
         validation = rng.permutation(corpus.numbers_of(VALIDATION))
-        labelled = validation[corpus.labels[validation] >= 0]
-        bank = corpus.numbers_of(TRAIN)
-        bank = rng.permutation(bank[corpus.labels[bank] >= 0])
-        if strangers:
-            labelled, bank = np.split(labelled, [len(labelled) // 2])
-        self._queries, self._bank = np.sort(labelled[:_VALIDATED]), np.sort(bank[:_BANK])
+        self._neighbours = Neighbours.drawn(
+            corpus, validation, rng, classes=len(corpus.counts.classes), k=k, most=_BANK, strangers=strangers
+        )
         self._viewed = np.sort(validation[:_VIEWED])
         self._draws = views.draw(corpus.aspects[self._viewed], rng)
 
     @property
     def has_labels(self) -> bool:
         """Whether kNN can be measured."""
-        return bool(len(self._queries) and len(self._bank))
+        return self._neighbours.possible
 
     def measure(self, method: ImageMethod) -> dict[str, float]:
         """Health figures and, where there are labels, `knn_accuracy` of a method in training."""
@@ -134,16 +131,7 @@ class OnlineFigures:
             health = measure_health(features, 0)
             figures = {name: value for name, value in health._asdict().items() if name not in ("step", "view_chance")}
         if self.has_labels:
-            labels = self._corpus.labels
-            correct = knn_correct(
-                self._embedded(method, self._bank),
-                labels[self._bank],
-                self._embedded(method, self._queries),
-                labels[self._queries],
-                classes=len(self._corpus.counts.classes),
-                k=self._k,
-            )
-            figures["knn_accuracy"] = float(correct.mean())
+            figures["knn_accuracy"] = self._neighbours.accuracy(lambda numbers: self._embedded(method, numbers))
         return figures
 
     def _embedded(self, method: ImageMethod, numbers: Ints) -> npt.NDArray[np.float32]:

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.evaluate.health import measure_health
-from nearfar.evaluate.knn import knn_correct
-from nearfar.learn.data.split import TRAIN, VALIDATION
+from nearfar.learn.data.split import VALIDATION
 from nearfar.learn.data.table_batches import RowBatch, TrainingRows, views_of
 from nearfar.learn.data.table_rows import Ints, RowCorpus
 from nearfar.learn.encoders.table import TableEncoder
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.scarf import Scarf
 from nearfar.learn.trainer.health import HealthWatch
+from nearfar.learn.trainer.neighbours import Neighbours
 
 _ROWS_AT_A_TIME = 1024
-_VALIDATED, _BANK = 1_000, 10_000
+_BANK = 10_000
 _VIEWED = 256
 
 
@@ -77,12 +77,11 @@ class OnlineRowFigures:
     def __init__(self, rows: TrainingRows, *, k: int) -> None:
         corpus = rows.corpus
         rng = np.random.default_rng([rows.seed, 2])
-        self._corpus, self._k = corpus, k
+        self._corpus = corpus
         validation = rng.permutation(corpus.numbers_of(VALIDATION))
-        labelled = validation[corpus.labels[validation] >= 0]
-        bank = corpus.numbers_of(TRAIN)
-        bank = rng.permutation(bank[corpus.labels[bank] >= 0])
-        self._queries, self._bank = np.sort(labelled[:_VALIDATED]), np.sort(bank[:_BANK])
+        self._neighbours = Neighbours.drawn(
+            corpus, validation, rng, classes=len(corpus.counts.classes), k=k, most=_BANK
+        )
         self._views = None
         if len(validation) >= 2:
             viewed = np.sort(validation[:_VIEWED])
@@ -91,7 +90,7 @@ class OnlineRowFigures:
     @property
     def has_labels(self) -> bool:
         """Whether kNN can be measured."""
-        return bool(len(self._queries) and len(self._bank))
+        return self._neighbours.possible
 
     def measure(self, method: Scarf) -> dict[str, float]:
         """Health figures and, where there are labels, `knn_accuracy` of a method in training."""
@@ -102,16 +101,9 @@ class OnlineRowFigures:
             health = measure_health(np.stack(views, axis=1), 0)
             figures = {name: value for name, value in health._asdict().items() if name not in ("step", "view_chance")}
         if self.has_labels:
-            labels = self._corpus.labels
-            correct = knn_correct(
-                embed_stored(method.encoder, self._corpus, self._bank),
-                labels[self._bank],
-                embed_stored(method.encoder, self._corpus, self._queries),
-                labels[self._queries],
-                classes=len(self._corpus.counts.classes),
-                k=self._k,
+            figures["knn_accuracy"] = self._neighbours.accuracy(
+                lambda numbers: embed_stored(method.encoder, self._corpus, numbers)
             )
-            figures["knn_accuracy"] = float(correct.mean())
         return figures
 
 
