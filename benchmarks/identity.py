@@ -5,7 +5,7 @@ Every figure is of an int8 bundle through the runtime of the device, templates o
 
   omniglot  recipes/glyphs.yaml; three pairs of alphabets held out in turn, with two seeds each. `oneshot`: 20 ways, within an
             alphabet, by two drawers. `pixels` and `untrained` beside it. Settings were chosen on a fourth pair, Greek and Korean.
-  fsdd      recipes/voices.yaml on speakers that are trained on (there are six); other recordings of theirs are held out, in five
+  fsdd      recipes/known-voices.yaml on speakers that are trained on (there are six); other recordings of theirs are held out, in five
             splits. Settings were chosen on a sixth. Each speaker has one microphone and one session, so `fsdd_uncentred_*`, which
             hears the microphone, flatters; the main figure takes each band's mean away.
   keywords  recipes/sounds.yaml learns from wake_words without labels; a linear probe then tells the six keywords apart, beside the
@@ -114,13 +114,14 @@ def speakers(data: Path, work: Path, changes: Sequence[str], stages: Stages, *, 
     rows = sets.read_rows(data / "fsdd" / "fsdd.parquet")
     splits = (sets.CLIPS_CHOSEN_ON,) if chosen else sets.CLIPS
     figures: dict[str, list[float]] = {}
-    own = ["data.split.identities=seen", "frontend.rate=8000", *changes]
+    columns = "data.source.columns={label: label, attribute: attribute, split: split}"
+    own = ["data.source.kind=audio_table", columns, "frontend.rate=8000", *changes]
     for kind, further in (("", ()), ("_uncentred", ("frontend.centre=none",))):
         for seed, held_out in enumerate(splits):
             name = f"takes-{held_out[0]}{kind}"
             file = sets.spoken_digits(rows, held_out, work / f"takes-{held_out[0]}.parquet")
             run, bundle = trained(
-                "voices.yaml", file, work / name, stages, seed=seed, changes=[*own, *further], quick=False
+                "known-voices.yaml", file, work / name, stages, seed=seed, changes=[*own, *further], quick=False
             )
             test = [row for row in sets.read_rows(file) if row["split"] == "test"]
             for system, embedder in shares_found(run, bundle, "spectrum").items():
@@ -135,6 +136,7 @@ def speakers(data: Path, work: Path, changes: Sequence[str], stages: Stages, *, 
 def heard(data: Path, work: Path, changes: Sequence[str], stages: Stages) -> Figures:
     """Keywords after learning without labels."""
     file = sets.keywords(sets.read_rows(data / "wake_words" / "wake_words.parquet"), work / "keywords.parquet")
+    changes = ["data.source.kind=audio_table", "data.source.columns={label: label, split: split}", *changes]
     rows = sets.read_rows(file)
     known = [row for row in rows if row["split"] == "train"]
     asked = [row for row in rows if row["split"] != "train"]

@@ -15,8 +15,9 @@ from nearfar.bundle import Bundle
 from nearfar.edge import Encoder
 from nearfar.edge.verify import Verifier
 from nearfar.edge.verify.attempts import AttemptPolicy
+from nearfar.edge.verify.attempts import AttemptPolicy
 from nearfar.progress import Stages
-from nearfar.simulate import simulate_voices, write_voices
+from nearfar.simulate import simulate_voices, write_wav
 from tools.identity_trainings import trained
 from tools.results import Figures, figure
 
@@ -34,11 +35,12 @@ def device_figures(work: Path, stages: Stages, *, quick: bool) -> Figures:
         stages: told what is being done.
         quick: few of everything.
     """
-    identities, clips = (8, 10) if quick else (24, 20)
+    identities, clips = (12, 8) if quick else (60, 20)
     folder = work / "voices"
     if not folder.exists():
-        write_voices(folder, identities, clips, seed=0)
+        write_wav(simulate_voices(identities, clips, seed=0), folder, RATE)
     changes = ["verify.attacks=false", "data.split.validation=0.25", "data.split.test=0.25"]
+    changes += ["encoder.width=128", "encoder.dim=128"]
     changes += [] if quick else ["train.max_steps=100"]
     _, bundle = trained("voices.yaml", folder, work / "run", stages, changes=changes, quick=quick)
     people = list(seconds_of_voices(6, clips=10))
@@ -59,8 +61,8 @@ def device_figures(work: Path, stages: Stages, *, quick: bool) -> Figures:
 def seconds_of_voices(count: int, *, clips: int) -> Iterator[tuple[str, list[npt.NDArray[np.float32]]]]:
     """Made people with samples of one second each, at 16 kHz."""
     samples: dict[str, list[npt.NDArray[np.float32]]] = {}
-    for identity, _, _, sound in simulate_voices(count, clips, seed=7, rate=RATE):
-        samples.setdefault(identity, []).append(np.resize(sound, RATE).astype(np.float32))
+    for said in simulate_voices(count, clips, seed=7, rate=RATE):
+        samples.setdefault(said.identity, []).append(np.resize(said.samples, RATE).astype(np.float32))
     yield from samples.items()
 
 

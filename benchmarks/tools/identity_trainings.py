@@ -36,7 +36,7 @@ def trained(
     bundle = folder / "bundle"
     if (folder / "fit.json").is_file() and (bundle / "manifest.json").is_file():
         return Run.open(folder), Bundle.open(bundle)
-    overrides = [f"data.source.path={data}", f"seed={seed}", *changes, *(QUICK if quick else ())]
+    overrides = [*changes, f"data.source.path={data}", f"seed={seed}", *(QUICK if quick else ())]
     if folder.exists() and (folder / "recipe.yaml").is_file():
         run = road.resume(folder, stages=stages)
     else:

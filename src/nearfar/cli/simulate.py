@@ -96,8 +96,8 @@ def plant(
 @app.command()
 def voices(
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder; in it, one for each person and session.")],
-    identities: Annotated[int, typer.Option("--identities", min=1, max=10_000, help="How many people.")] = 60,
-    clips: Annotated[int, typer.Option("--clips", min=1, max=10_000, help="Recordings of each.")] = 20,
+    identities: Annotated[int, typer.Option("--identities", min=1, max=10_000, help="How many people.")] = 120,
+    clips: Annotated[int, typer.Option("--clips", min=1, max=10_000, help="Recordings of each.")] = 12,
     sessions: Annotated[
         int,
         typer.Option("--sessions", min=1, max=100, help="Of each person, every one with its own room and microphone."),

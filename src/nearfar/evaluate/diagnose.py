@@ -94,8 +94,9 @@ def _still(history: Sequence[Health]) -> str | None:
     figures = [
         (getattr(first, name), getattr(last, name)) for name in ("embedding_std", "effective_rank", "uniformity")
     ]
+    if math.isnan(_relative(last)):
+        return None  # of a single view: how it is spread may stay while who is where changes
     figures.append((_relative(first), _relative(last)))
-    # A figure that a single view does not have is nan, and says nothing.
     if any(abs(after - before) > STILL * abs(before) for before, after in figures):
         return None
     return (

@@ -164,19 +164,23 @@ class Vault:
                 f"{self.directory}: the vault was opened by the process that this one was forked from; open it again here"
             )
         with self._lock, explained(self.directory):
-            yield
+            try:
+                yield
+            finally:
+                self._roll_back()  # where an interrupt came just when the transaction was to be rolled back
 
     @contextmanager
     def _begun(self, begin: str) -> Iterator[None]:
         """A transaction that is rolled back unless the block commits it, whatever interrupts the block."""
-        if self.connection.in_transaction:  # a second interrupt came while the first was dealt with
-            self.connection.execute("ROLLBACK")
         try:
             self.connection.execute(begin)
             yield
         finally:
-            if self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
+            self._roll_back()
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
 
     def _identifier(self) -> bytes:
         stored = dict(self.connection.execute("SELECT name, value FROM meta").fetchall())
