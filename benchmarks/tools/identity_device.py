@@ -15,7 +15,6 @@ from nearfar.bundle import Bundle
 from nearfar.edge import Encoder
 from nearfar.edge.verify import Verifier
 from nearfar.edge.verify.attempts import AttemptPolicy
-from nearfar.edge.verify.attempts import AttemptPolicy
 from nearfar.progress import Stages
 from nearfar.simulate import simulate_voices, write_wav
 from tools.identity_trainings import trained
