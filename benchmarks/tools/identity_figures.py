@@ -11,7 +11,7 @@ from scipy import stats
 
 from nearfar.bundle import Bundle
 from nearfar.edge import Encoder
-from nearfar.edge.verify.trials import verification_trials
+from nearfar.edge.verify.trials import _enrolment, verification_trials
 from nearfar.embedder import Embedder
 from nearfar.evaluate import Interval
 from nearfar.evaluate.few_shot import one_shot_accuracy
@@ -29,6 +29,7 @@ DRAWS = 10
 EPISODES = 400
 
 Vectors = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.int64]
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -75,32 +76,26 @@ def verified(vectors: Vectors, rows: Rows, *, samples: int = 5, seed: int = 0, d
 
 
 def template_cost(vectors: Vectors, rows: Rows, seed: int) -> float:
-    """Equal error rate of sealed templates less that of plain means in float, over the same enrolments, a share."""
+    """Equal error rate of sealed templates less that of means in float of the same samples, a share."""
     labels, sessions = numbered(rows, "label"), numbered(rows, "session")
-    common: dict[str, Any] = {
-        "samples": 5,
-        "components": min(COMPONENTS, vectors.shape[1]),
-        "seed": seed,
-        "draws": DRAWS,
-    }
-    sealed = verification_trials(vectors, labels, sessions, **common)
-    return equal_error_rate(sealed) - equal_error_rate(plain_trials(vectors, labels, sealed, seed))
+    sealed = trials(vectors, rows, seed=seed)
+    return equal_error_rate(sealed) - equal_error_rate(plain_trials(vectors, labels, sessions, seed))
 
 
-def plain_trials(vectors: Vectors, labels: npt.NDArray[np.int64], like: Trials, seed: int) -> Trials:
-    """Trials with means in float for templates: enrolments drawn as evenly, without transform and rounding."""
-    rng = np.random.default_rng([seed, 9])
+def plain_trials(vectors: Vectors, labels: Numbers, sessions: Numbers, seed: int) -> Trials:
+    """The trials of `trials`, with the mean of each enrolment in float for a template: no transform, no rounding."""
     genuine, genuine_of, impostor, sample, template = [], [], [], [], []
-    for identity in np.unique(like.genuine_of).tolist() * DRAWS:
-        own = rng.permutation(np.flatnonzero(labels == identity))
-        mean = vectors[own[:5]].mean(axis=0)
-        scores = vectors @ (mean / np.linalg.norm(mean))
-        others = np.flatnonzero(labels != identity)
-        genuine.append(scores[own[5:]])
-        genuine_of.append(np.full(len(own) - 5, identity))
-        impostor.append(scores[others])
-        sample.append(labels[others])
-        template.append(np.full(len(others), identity))
+    for draw in range(DRAWS):
+        for identity in np.unique(labels).tolist():
+            own, others = np.flatnonzero(labels == identity), np.flatnonzero(labels != identity)
+            chosen = _enrolment(own, sessions[own], 5, np.random.default_rng([seed, draw, identity]))
+            mean = vectors[chosen].mean(axis=0)
+            scores = vectors @ (mean / np.linalg.norm(mean))
+            genuine.append(scores[np.setdiff1d(own, chosen)])
+            genuine_of.append(np.full(len(genuine[-1]), identity))
+            impostor.append(scores[others])
+            sample.append(labels[others])
+            template.append(np.full(len(others), identity))
     joined = [np.concatenate(part) for part in (genuine, genuine_of, impostor, sample, template)]
     return Trials(joined[0], joined[1], np.zeros(len(joined[0]), dtype=bool), *joined[2:])
 

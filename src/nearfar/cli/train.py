@@ -103,6 +103,11 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
         )
     elif bundle.manifest.frontend.kind == "table":
         lines.append(f"\nnext:   nearfar similar {bundle.path} TABLE --row 2, or nearfar dedupe {bundle.path} TABLE")
+    elif bundle.manifest.verification is not None:
+        threshold = bundle.manifest.verification.threshold
+        first = f"nearfar enroll VAULT NAME SAMPLES --bundle {bundle.path}"
+        calibrated = f"nearfar calibrate {bundle.path} PEOPLE -o NEW, which sets the threshold; then nearfar enroll"
+        lines.append(f"\nnext:   {calibrated if threshold is None else first}")
     elif bundle.manifest.frontend.kind == "image" and not bundle.manifest.classes:
         lines.append(f"\nnext:   nearfar finetune {run} LABELLED-FOLDER --per-class 10")
     show_broken_promise(bundle.manifest.detector)

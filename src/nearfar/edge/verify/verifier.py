@@ -219,15 +219,15 @@ class Verifier(Keeping):
                 known = tag in change.enrolled
                 if known and not renew:
                     raise EnrolmentError(
-                        f"{identity!r}: is enrolled already; renew the template (its old one becomes useless), or choose another name"
+                        f"{identity!r}: is enrolled already; renew the template (--renew, renew=True; the old one becomes useless), or choose another name"
                     )
                 if renew and not known:
                     raise EnrolmentError(f"{identity!r}: nobody of that name is enrolled; enrol without renewing")
                 others = [record for record in change.records() if record.identity != identity]
                 if not allow_duplicate and (twin := self._twin(others, vectors, threshold)):
                     raise EnrolmentError(
-                        f"{identity!r}: most of the samples match {twin!r}, who is enrolled already; if they are two, enrol with the "
-                        "duplicate allowed, and know that one may pass as the other"
+                        f"{identity!r}: most of the samples match {twin!r}, who is enrolled already; if they are two, allow it "
+                        "(--allow-duplicate, allow_duplicate=True), and know that one may pass as the other"
                     )
                 version = change.record(tag).version + 1 if known else 1
                 record = self._scoring.record(identity, vectors, version=version, now=change.head.clock.wall)
