@@ -5,8 +5,8 @@ Every figure is of an int8 bundle through the runtime of the device, templates o
 
   omniglot  recipes/glyphs.yaml; three pairs of alphabets held out in turn, with two seeds each. `oneshot`: 20 ways, within an
             alphabet, by two drawers. `pixels` and `untrained` beside it. Settings were chosen on a fourth pair, Greek and Korean.
-  fsdd      recipes/known-voices.yaml on speakers that are trained on (there are six); other recordings of theirs are held out, in three
-            splits. Settings were chosen on a fourth. Each speaker has one microphone and one session, so `fsdd_uncentred_*`, which
+  fsdd      recipes/known-voices.yaml on speakers that are trained on (there are six); other recordings of theirs are held out, in five
+            splits. Settings were chosen on a sixth. Each speaker has one microphone and one session, so `fsdd_uncentred_*`, which
             hears the microphone (one split), flatters; the main figure takes each band's mean away.
   keywords  recipes/sounds.yaml learns from wake_words without labels; a linear probe then tells the six keywords apart, beside the
             same encoder untrained and mean and deviation of the log-mel bands. Measured on the set's `valid` and `test`.

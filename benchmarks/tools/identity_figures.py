@@ -142,5 +142,6 @@ def over_runs(figures: Mapping[str, Sequence[float]], unit: str = "") -> Figures
             found[key] = figure(mean, unit)
             continue
         half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-        found[key] = figure(Interval(mean, mean - half, mean + half), unit)
+        least = 0.0 if min(values) >= 0 else -np.inf  # an error rate is not below 0
+        found[key] = figure(Interval(mean, max(least, mean - half), mean + half), unit)
     return found

@@ -21,7 +21,7 @@ ALPHABETS = (
 CHOSEN_ON = ("Greek", "Korean")
 """The pair that settings were chosen on; it is not among those that figures are told of."""
 
-CLIPS = ((0, 4), (10, 14), (20, 24))
+CLIPS = ((0, 4), (10, 14), (20, 24), (30, 34), (40, 44))
 """First and last index of the recordings of each digit and speaker of FSDD that are held out; the first is the set's own test part."""
 
 CLIPS_CHOSEN_ON = (5, 9)

@@ -1,5 +1,6 @@
 """What careless callers do: interrupt, fork, fill the disk, share a vault among threads of processes."""
 
+import linecache
 import multiprocessing
 import os
 import signal
@@ -40,7 +41,11 @@ def interrupted(do, line):
         nonlocal left
         if not frame.f_code.co_filename.startswith(OWN):
             return None
-        if event == "line":
+        # Python looks for signals at calls and jumps, never between the end of a `with` block and what ends it; a trace would come there
+        # and leave a lock behind that no Ctrl-C leaves.
+        if event == "line" and not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith(
+            "with "
+        ):
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
