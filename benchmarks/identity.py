@@ -94,6 +94,9 @@ def characters(data: Path, work: Path, changes: Sequence[str], stages: Stages, *
                 for key, value in (("eer", five), ("eer_1_sample", one), ("oneshot", shot)):
                     figures.setdefault(f"omniglot_{key}{suffix}_pct", []).append(100 * value)
                 if system == "bundle":
+                    pair = f"{fold[0]}_and_{fold[1]}".lower().replace("(", "").replace(")", "")
+                    figures.setdefault(f"omniglot_eer_{pair}_pct", []).append(100 * five)
+                    figures.setdefault(f"omniglot_oneshot_{pair}_pct", []).append(100 * shot)
                     figures.setdefault("omniglot_template_cost_pct", []).append(
                         100 * template_cost(vectors, test, seed)
                     )

@@ -41,11 +41,10 @@ def interrupted(do, line):
         nonlocal left
         if not frame.f_code.co_filename.startswith(OWN):
             return None
-        # Python looks for signals at calls and jumps, never between the end of a `with` block and what ends it; a trace would come there
-        # and leave a lock behind that no Ctrl-C leaves.
-        if event == "line" and not linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip().startswith(
-            "with "
-        ):
+        # Python looks for signals at calls and jumps, never as a `with` block begins or ends; a trace would come there, and leave a lock
+        # behind that no Ctrl-C leaves.
+        code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
+        if event == "line" and not code.startswith(("with ", "try:")):
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
