@@ -33,6 +33,10 @@ class Sample:
     attribute: str = ""
 
 
+_LINES = (".csv", ".tsv", ".jsonl", ".json")
+"""Kinds of tables that do not hold pictures."""
+
+
 @dataclass(frozen=True, slots=True)
 class SampleColumns:
     """The columns of a table of samples; a folder needs none.
@@ -98,6 +102,11 @@ class SampleSource:
         from nearfar.sources.images import ImageFolder, ImageTable
 
         columns = self._columns
+        if self._path.suffix.lower() in _LINES:
+            raise DataError(
+                f"{self._path}: this bundle is of kind image-encoder, whose samples are a folder of pictures for each identity, or a "
+                "Parquet table; files that name others are read of recordings only (see the bundle with nearfar inspect)"
+            )
         source = (
             ImageTable(
                 self._path,
