@@ -142,6 +142,9 @@ def over_runs(figures: Mapping[str, Sequence[float]], unit: str = "") -> Figures
             found[key] = figure(mean, unit)
             continue
         half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-        least = 0.0 if min(values) >= 0 else -np.inf  # an error rate is not below 0
-        found[key] = figure(Interval(mean, max(least, mean - half), mean + half), unit)
+        # A rate is not below 0, and no share above the whole.
+        least = 0.0 if min(values) >= 0 else -np.inf
+        whole = 100.0 if key.endswith("_pct") else 1.0
+        most = whole if max(values) <= whole else np.inf
+        found[key] = figure(Interval(mean, max(least, mean - half), min(most, mean + half)), unit)
     return found

@@ -194,7 +194,11 @@ def test_strangers_are_told_apart(tmp_path: Path) -> None:
     """Equal error rate of pairs of recordings by people who were never heard in training, 5 points below what needs no training."""
     folder = write_voices(tmp_path / "in", identities=40, clips=8)
     light = ("views.noise.snr=[20, 40]", "views.reverb=null", "views.band=null", "views.speed=[0.99, 1.01]")
-    settings = ("train={max_steps: 160, batch_size: 32, learning_rate: 0.004}", "views.seconds=0.4", "frontend.centre=none")
+    settings = (
+        "train={max_steps: 160, batch_size: 32, learning_rate: 0.004}",
+        "views.seconds=0.4",
+        "frontend.centre=none",
+    )
     run = trained(voice_recipe(folder, *settings, *light), tmp_path / "run")
     test = run.corpus.numbers_of(TEST)
     items, labels = [folder / run.corpus.ids[int(number)] for number in test], run.corpus.labels[test]
