@@ -11,7 +11,7 @@ from scipy import stats
 
 from nearfar.bundle import Bundle
 from nearfar.edge import Encoder
-from nearfar.edge.verify.trials import _enrolment, verification_trials
+from nearfar.edge.verify.trials import enrolment, verification_trials
 from nearfar.embedder import Embedder
 from nearfar.evaluate import Interval
 from nearfar.evaluate.few_shot import one_shot_accuracy
@@ -88,7 +88,7 @@ def plain_trials(vectors: Vectors, labels: Numbers, sessions: Numbers, seed: int
     for draw in range(DRAWS):
         for identity in np.unique(labels).tolist():
             own, others = np.flatnonzero(labels == identity), np.flatnonzero(labels != identity)
-            chosen = _enrolment(own, sessions[own], 5, np.random.default_rng([seed, draw, identity]))
+            chosen = enrolment(own, sessions[own], 5, np.random.default_rng([seed, draw, identity]))
             mean = vectors[chosen].mean(axis=0)
             scores = vectors @ (mean / np.linalg.norm(mean))
             genuine.append(scores[np.setdiff1d(own, chosen)])

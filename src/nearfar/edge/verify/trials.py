@@ -83,7 +83,7 @@ def verification_trials(
         for identity in enrolled.tolist():
             generator = np.random.default_rng([seed, draw, identity])
             own = np.flatnonzero(labels == identity)
-            chosen = _enrolment(own, sessions[own], samples, generator)
+            chosen = enrolment(own, sessions[own], samples, generator)
             others = np.flatnonzero(labels != identity)
             if len(others) > strangers:
                 others = np.sort(generator.choice(others, strangers, replace=False))
@@ -111,8 +111,18 @@ def verification_trials(
     )
 
 
-def _enrolment(own: Numbers, sessions: Numbers, samples: int, generator: np.random.Generator) -> Numbers:
-    """Samples for a template, session by session: the sessions in an order by chance, those that are enough alone first."""
+def enrolment(own: Numbers, sessions: Numbers, samples: int, generator: np.random.Generator) -> Numbers:
+    """Samples for a template, session by session: the sessions in an order by chance, those that are enough alone first.
+
+    Args:
+        own: numbers of the samples of one identity, int64 (k,).
+        sessions: of each, int64 (k,).
+        samples: how many are taken, at most k.
+        generator: of what is drawn.
+
+    Returns:
+        The chosen ones of `own`, ascending, int64 (samples,).
+    """
     numbers, counts = np.unique(sessions, return_counts=True)
     order = generator.permutation(len(numbers))
     order = order[np.argsort(counts[order] < samples, kind="stable")]
