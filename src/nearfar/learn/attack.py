@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Goal = Literal["impersonate", "evade"]
 
+Encode = Callable[[Tensor], Tensor]
+"""A float model: inputs of the graph (n, ...) in, vectors (n, d) of any length out, differentiable."""
+
 _STEP = 2.5  # times eps / steps: so that the border is reached, and can be walked along
 
 
 def pgd(
-    encode: Callable[[Tensor], Tensor],
+    encode: Encode,
     inputs: Tensor,
     targets: Tensor,
     *,
@@ -57,3 +62,50 @@ def pgd(
         moved = changed.detach() + step * gradient.sign()
         changed = torch.minimum(torch.maximum(moved, inputs - eps), inputs + eps).clamp(*bounds)
     return changed.detach()
+
+
+def attacked(
+    encode: Encode,
+    items: Sequence[npt.NDArray[Any]],
+    targets: npt.NDArray[np.float32],
+    *,
+    goal: Goal,
+    eps: float,
+    steps: int,
+    bounds: tuple[float, float],
+    seed: int,
+) -> list[npt.NDArray[np.float32]]:
+    """`pgd` of prepared items, one by one: recordings differ in length.
+
+    Args:
+        encode: the float model.
+        items: each (h, w, c) or (t,), as an encoder of the device takes them.
+        targets: (n, d), what each is held against.
+        goal: as of `pgd`.
+        eps: as of `pgd`.
+        steps: as of `pgd`.
+        bounds: as of `pgd`.
+        seed: as of `pgd`, the same for every item.
+
+    Returns:
+        The changed items.
+    """
+    changed = []
+    for item, target in zip(items, targets, strict=True):
+        aim = torch.from_numpy(target)[None]
+        found = pgd(encode, _as_input(item), aim, goal=goal, eps=eps, steps=steps, bounds=bounds, seed=seed)
+        changed.append(np.ascontiguousarray(found[0].movedim(0, -1).numpy() if item.ndim == 3 else found[0].numpy()))
+    return changed
+
+
+@torch.no_grad()
+def embedded(encode: Encode, items: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """Vectors (n, d) of prepared items by the float model, of whatever length it gives."""
+    vectors: npt.NDArray[np.float32] = np.stack([encode(_as_input(item))[0].numpy() for item in items])
+    return vectors
+
+
+def _as_input(item: npt.NDArray[Any]) -> Tensor:
+    """A prepared item as an input of the graph: (1, c, h, w) or (1, t)."""
+    places = item.transpose(2, 0, 1) if item.ndim == 3 else item
+    return torch.from_numpy(np.ascontiguousarray(places, dtype=np.float32))[None]

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nearfar.evaluate.bootstrap import Interval
-    from nearfar.road.attack_bench import Bench, Vectors
+    from nearfar.road.attack_bench import Bench
 
 _NOISY = 400  # genuine samples that are made noisy, at most
 _PAIRS = 32  # of the white-box attack
@@ -55,6 +55,9 @@ def adversarial(bench: Bench, model: Gradients) -> dict[str, float]:
     """White-box changes of samples: how many pass as somebody else, or as nobody, by the float model and by the bundle."""
     import numpy as np
 
+    from nearfar.evaluate.pixels import at_unit_length
+    from nearfar.learn.attack import Goal, attacked, embedded
+
     rng = np.random.default_rng([bench.seed, 16])
     enrolled = bench.enrolled
     chosen = bench.some(_PAIRS, rng)
@@ -67,7 +70,9 @@ def adversarial(bench: Bench, model: Gradients) -> dict[str, float]:
     ]
     unchanged = bench.encoder.embed(clean)
     found: dict[str, float] = {"pgd_eps": eps}
-    for goal, places, passes in (("impersonate", victims, False), ("evade", own, True)):
+    bounds = (-1.0, 1.0) if sound else (0.0, 1.0)
+    goals: tuple[tuple[Goal, Any, bool], ...] = (("impersonate", victims, False), ("evade", own, True))
+    for goal, places, passes in goals:
         targets = enrolled.numbers[places]
         before = bench.scores(unchanged, targets) >= bench.threshold
         # Who passes already needs no attack, and who is turned away already cannot evade.
@@ -75,52 +80,22 @@ def adversarial(bench: Bench, model: Gradients) -> dict[str, float]:
         if not open_to.any():
             continue
         rows = np.flatnonzero(open_to)
-        changed = _pgd(bench, model, [clean[row] for row in rows], enrolled.means[places[rows]], goal, eps)
+        changed = attacked(
+            model,
+            [clean[row] for row in rows],
+            enrolled.means[places[rows]],
+            goal=goal,
+            eps=eps,
+            steps=_STEPS[bench.kind],
+            bounds=bounds,
+            seed=bench.seed,
+        )
         name = "pgd_success" if goal == "impersonate" else "pgd_evasion"
-        for suffix, embedded in (
+        for suffix, vectors in (
             ("", bench.encoder.embed(changed)),
-            ("_model", _by_model(model, changed)),
+            ("_model", at_unit_length(embedded(model, changed))),
             ("_noise", bench.encoder.embed([noise[row] for row in rows])),
         ):
-            after = bench.scores(embedded, targets[rows]) >= bench.threshold
+            after = bench.scores(vectors, targets[rows]) >= bench.threshold
             found[name + suffix] = float(np.mean(after != passes))
     return found
-
-
-def _pgd(bench: Bench, model: Gradients, clean: list[Any], targets: Vectors, goal: Any, eps: float) -> list[Any]:
-    import torch
-
-    from nearfar.learn.attack import pgd
-
-    bounds = (-1.0, 1.0) if bench.kind == "audio" else (0.0, 1.0)
-    changed = []
-    for item, target in zip(clean, targets, strict=True):  # one by one: recordings differ in length
-        inputs = torch.from_numpy(_as_input(item))
-        aim = torch.from_numpy(target)[None]
-        found = pgd(model, inputs, aim, goal=goal, eps=eps, steps=_STEPS[bench.kind], bounds=bounds, seed=bench.seed)
-        changed.append(_as_item(found.numpy()))
-    return changed
-
-
-def _by_model(model: Gradients, items: list[Any]) -> Vectors:
-    import numpy as np
-    import torch
-
-    from nearfar.evaluate.pixels import at_unit_length
-
-    with torch.no_grad():
-        return at_unit_length(np.stack([model(torch.from_numpy(_as_input(item)))[0].numpy() for item in items]))
-
-
-def _as_input(item: Any) -> Any:
-    """A prepared item as an input of the graph: (1, c, h, w) or (1, t)."""
-    import numpy as np
-
-    return np.ascontiguousarray(item.transpose(2, 0, 1) if item.ndim == 3 else item, dtype=np.float32)[None]
-
-
-def _as_item(inputs: Any) -> Any:
-    """The only one of some inputs of the graph as an item: (h, w, c) or (t,)."""
-    import numpy as np
-
-    return np.ascontiguousarray(inputs[0].transpose(1, 2, 0) if inputs.ndim == 4 else inputs[0])

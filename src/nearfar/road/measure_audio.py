@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from nearfar.progress import Stages
 from nearfar.road.clip_items import ClipViews, clip_items
-from nearfar.road.measure import Counted, in_manifest
+from nearfar.road.measure import in_manifest
+from nearfar.road.measure_items import compare_items
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle, Metric
     from nearfar.embedder import Embedder
-    from nearfar.evaluate.bootstrap import Interval
     from nearfar.learn.clips import TrainedClips
 
 
@@ -63,15 +63,12 @@ def compare_audio(
     """
     import numpy as np
 
-    from nearfar.evaluate.bootstrap import mean_interval
-    from nearfar.evaluate.instances import instance_recall_at_1
-    from nearfar.evaluate.labelled import LabelledTask, embedded_units, score_labelled
+    from nearfar.evaluate.labelled import LabelledTask
     from nearfar.learn.data.clips import open_clips
     from nearfar.learn.data.split import TEST, TRAIN
 
     recipe, corpus = trained.recipe, trained.corpus
     settings, rate = recipe.evaluate, corpus.counts.rate
-    resamples = max(1, settings.bootstrap)
     rng = np.random.default_rng([recipe.seed, 3])
     test = np.sort(rng.permutation(corpus.numbers_of(TEST))[: settings.max_queries])
     if len(test) < 2:
@@ -93,22 +90,6 @@ def compare_audio(
             len(corpus.counts.classes),
         )
     views = ClipViews(trained, test)
-    found: dict[str, dict[str, Interval]] = {}
-    for row, embedder in audio_rows(trained, bundle, baselines=baselines, dim=dim).items():
-        tick = stages(f"measuring: {row}", len(items) + len(views) + (len(bank) if task else 0))
-        counted = Counted(embedder, tick)
-        plain = embedded_units(counted, items)
-        found[row] = {}
-        if task is not None:
-            scores = score_labelled(
-                embedded_units(counted, task.train),
-                plain[labelled],
-                task,
-                k=settings.neighbours,
-                resamples=resamples,
-                seed=recipe.seed,
-            )
-            found[row] |= scores.intervals()
-        recall = instance_recall_at_1(embedded_units(counted, views), plain)
-        found[row]["view_recall_at_1"] = mean_interval(recall, resamples=resamples, seed=recipe.seed)
+    rows = audio_rows(trained, bundle, baselines=baselines, dim=dim)
+    found = compare_items(rows, items, views, task, labelled, settings, seed=recipe.seed, stages=stages)
     return in_manifest(found)

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nearfar.progress import Stages
-from nearfar.road.measure import Counted, in_manifest
+from nearfar.road.measure import in_manifest
+from nearfar.road.measure_items import compare_items
 from nearfar.road.picture_items import RandomViews, SourceItems
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle, Metric
     from nearfar.edge import Encoder
     from nearfar.embedder import Embedder
-    from nearfar.evaluate.bootstrap import Interval
     from nearfar.learn.pictures import TrainedPictures
 
 _PIXELS = 32  # height and width at which pixels are the baseline
@@ -71,8 +71,7 @@ def compare_images(
 
     from nearfar.edge import Encoder
     from nearfar.evaluate.bootstrap import mean_interval
-    from nearfar.evaluate.instances import instance_recall_at_1
-    from nearfar.evaluate.labelled import LabelledTask, embedded_units, score_labelled
+    from nearfar.evaluate.labelled import LabelledTask
     from nearfar.learn.data.pictures import open_source
     from nearfar.learn.data.split import TEST, TRAIN
 
@@ -101,24 +100,7 @@ def compare_images(
             len(corpus.counts.classes),
         )
     views = RandomViews(trained, test)
-    found: dict[str, dict[str, Interval]] = {}
-    for row, embedder in rows.items():
-        tick = stages(f"measuring: {row}", len(items) + len(views) + (len(bank) if task else 0))
-        counted = Counted(embedder, tick)
-        plain = embedded_units(counted, items)
-        found[row] = {}
-        if task is not None:
-            scores = score_labelled(
-                embedded_units(counted, task.train),
-                plain[labelled],
-                task,
-                k=settings.neighbours,
-                resamples=max(1, settings.bootstrap),
-                seed=recipe.seed,
-            )
-            found[row] |= scores.intervals()
-        recall = instance_recall_at_1(embedded_units(counted, views), plain)
-        found[row]["view_recall_at_1"] = mean_interval(recall, resamples=max(1, settings.bootstrap), seed=recipe.seed)
+    found = compare_items(rows, items, views, task, labelled, settings, seed=recipe.seed, stages=stages)
     if task is not None and encoder.classes:
         right = encoder.classify(items).argmax(axis=1)[labelled] == task.test_labels
         found["bundle"]["accuracy"] = mean_interval(

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nearfar.progress import Stages
-from nearfar.road.measure import Counted, in_manifest
+from nearfar.road.measure import in_manifest
+from nearfar.road.measure_items import compare_items
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle, Metric
     from nearfar.embedder import Embedder
-    from nearfar.evaluate.bootstrap import Interval
     from nearfar.learn.rows import TrainedRows
 
 
@@ -40,10 +40,8 @@ def compare_rows(
     import numpy as np
 
     from nearfar.edge import Encoder
-    from nearfar.evaluate.bootstrap import mean_interval
     from nearfar.evaluate.columns import ColumnEmbedder
-    from nearfar.evaluate.instances import instance_recall_at_1
-    from nearfar.evaluate.labelled import LabelledTask, embedded_units, score_labelled
+    from nearfar.evaluate.labelled import LabelledTask
     from nearfar.learn.data.split import TEST, TRAIN
     from nearfar.learn.data.table_rows import open_rows
 
@@ -76,25 +74,7 @@ def compare_rows(
             len(corpus.counts.classes),
         )
     copies = _edited(asked, [column.name for column in corpus.settings.columns], rng)
-    found: dict[str, dict[str, Interval]] = {}
-    resamples = max(1, settings.bootstrap)
-    for row, embedder in rows.items():
-        tick = stages(f"measuring: {row}", len(asked) + len(copies) + len(neighbours))
-        counted = Counted(embedder, tick)
-        plain = embedded_units(counted, asked)
-        found[row] = {}
-        if task is not None:
-            scores = score_labelled(
-                embedded_units(counted, task.train),
-                plain[labelled],
-                task,
-                k=settings.neighbours,
-                resamples=resamples,
-                seed=recipe.seed,
-            )
-            found[row] |= scores.intervals()
-        recall = instance_recall_at_1(embedded_units(counted, copies), plain)
-        found[row]["view_recall_at_1"] = mean_interval(recall, resamples=resamples, seed=recipe.seed)
+    found = compare_items(rows, asked, copies, task, labelled, settings, seed=recipe.seed, stages=stages)
     return in_manifest(found)
 
 
