@@ -24,6 +24,7 @@ from nearfar.embedder import Side
 from nearfar.errors import BundleError
 from nearfar.frontend.settings import (
     AudioSettings,
+    EventsSettings,
     ImageSettings,
     PairSettings,
     SeriesSettings,
@@ -210,6 +211,37 @@ class VerificationRecord(_Part):
     """A .npy file, float32 (m, dim), unit rows, to normalise scores by (AS-norm); scores and threshold are then normalised ones."""
 
 
+class RecommenderRecord(_Part):
+    """What is ranked, and how: a score is a sum of parts, each with the weight that validation chose."""
+
+    items: PositiveInt
+    """How many; row i of `vectors` is line i of `names`."""
+    names: FileName
+    """A file of DEFLATE (zlib): the names of the items, UTF-8, each ended by a newline."""
+    vectors: FileName
+    """A .npy file, int8 (items, dim)."""
+    scales: FileName
+    """A .npy file, float16 (items,): item i is `vectors[i] * scales[i]`."""
+    popularity: FileName
+    """A .npy file, float16 (items,): log of the share of training actions, smoothed, so that no item has none."""
+    prior: FileName | None = None
+    """A .npz file of what comes after what; see `nearfar.edge.recommend.prior`. None where the prior is left out."""
+    facts: FileName | None = None
+    """A file of DEFLATE: JSON, title and other known columns of each item; None where nothing is known."""
+    encoder_weight: Finite = 1.0
+    """Of the encoder's part of the score; `prior_weight` and `popularity_weight` likewise."""
+    prior_weight: Finite = 0.0
+    popularity_weight: Finite = 0.0
+    half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 50.0
+    """Actions after which one counts half in the long-term vector."""
+    noise: Share = 0.0
+    """Of the long-term vector; see the recipe."""
+    signed_by: str | None = None
+    """Public key (Ed25519, hex) of who may change the catalogue of a device."""
+    cold: Annotated[int, Field(ge=0)] = 0
+    """Items among them that nobody had acted on: their vectors are of their content alone."""
+
+
 class TeacherRecord(_Part):
     """The bundle whose space this one has learned, so that its vectors of documents can be searched with queries of this one."""
 
@@ -283,6 +315,7 @@ Frontend = Annotated[
     | Annotated[AudioSettings, Tag("audio")]
     | Annotated[SeriesSettings, Tag("series")]
     | Annotated[TableSettings, Tag("table")]
+    | Annotated[EventsSettings, Tag("events")]
     | Annotated[PairSettings, Tag("text-pair")],
     Discriminator(_kind_of_frontend),
 ]
@@ -293,6 +326,7 @@ _KINDS = {
     "audio": "audio-encoder",
     "series": "series-monitor",
     "table": "table-encoder",
+    "events": "recommender",
     "text-pair": "text-cross-encoder",
 }
 """Kind of the frontend -> kind of the bundle."""
@@ -311,7 +345,13 @@ class Manifest(_Part):
     created: AwareDatetime = Field(default_factory=_creation_time)
     name: str = Field(min_length=1, max_length=200)
     kind: Literal[
-        "text-dual-encoder", "image-encoder", "audio-encoder", "series-monitor", "table-encoder", "text-cross-encoder"
+        "text-dual-encoder",
+        "image-encoder",
+        "audio-encoder",
+        "series-monitor",
+        "table-encoder",
+        "recommender",
+        "text-cross-encoder",
     ] = "text-dual-encoder"
     towers: dict[Side, Tower] = {}
     """`query` and `document`; both may name the same graph, and in an image encoder do. A cross-encoder has none."""
@@ -335,6 +375,8 @@ class Manifest(_Part):
     """Of a monitor; one whose detector scores raw features has no towers."""
     verification: VerificationRecord | None = None
     """Of an encoder that tells identities apart."""
+    recommender: RecommenderRecord | None = None
+    """Of a recommender, which embeds histories of users and has the vectors of the items beside the graph."""
     compression: tuple[CompressionStep, ...] = ()
     """The steps that made it small, in their order; none where the recipe has none."""
     agreement: Agreement | None = None
@@ -360,7 +402,7 @@ class Manifest(_Part):
         if set(self.towers) != {"query", "document"}:
             raise ValueError(f"towers must be query and document, not {', '.join(sorted(self.towers)) or 'none'}")
         if (
-            self.kind in ("image-encoder", "audio-encoder", "series-monitor", "table-encoder")
+            self.kind in ("image-encoder", "audio-encoder", "series-monitor", "table-encoder", "recommender")
             and len({tower.graph for tower in self.towers.values()}) > 1
         ):
             raise ValueError(f"towers of kind {self.kind} must name the same graph")
@@ -368,6 +410,8 @@ class Manifest(_Part):
             raise ValueError("classes must differ from each other")
         if any(prefix >= self.dim for prefix in self.dims):
             raise ValueError(f"dims are prefixes of an embedding: all must be below dim ({self.dim})")
+        if (self.recommender is not None) != (self.kind == "recommender"):
+            raise ValueError("the block recommender is of kind recommender, which cannot do without it")
         if self.verification is not None:
             if self.kind not in ("image-encoder", "audio-encoder"):
                 raise ValueError(f"verification is of encoders of pictures and of sound, but kind is {self.kind}")
@@ -395,6 +439,10 @@ class Manifest(_Part):
         beside = {part.weights for part in (self.head, self.detector) if part is not None}
         if self.verification is not None and self.verification.cohort is not None:
             beside.add(self.verification.cohort)
+        if self.recommender is not None:
+            record = self.recommender
+            files = (record.names, record.vectors, record.scales, record.popularity, record.prior, record.facts)
+            beside |= {name for name in files if name is not None}
         return graphs | set(self.frontend.files) | beside
 
 

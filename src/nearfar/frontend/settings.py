@@ -310,3 +310,44 @@ class TableSettings(_FrontendSettings):
         if len(set(names)) < len(names):
             raise ValueError("columns must differ by name")
         return self
+
+
+class EventsSettings(_FrontendSettings):
+    """Settings of an `EventsFrontend`: how a history of actions becomes what the graph takes.
+
+    The latest `length` actions of positive weight, oldest first. What the graph takes:
+
+        vectors  float32 (n, L, d)   of the items; zero rows before a shorter history
+        gaps     int64 (n, L)        how long after an action the next one came (of the last one: until now), as the number of `gaps` that
+                                     are at most that long: 0 to len(gaps)
+        weights  float32 (n, L)      of the actions
+        mask     float32 (n, L)      1 for an action, 0 before the first one
+        values   float32 (n, F), codes int64 (n, F): of the context, as a TableFrontend gives them; only where there is one
+
+    L is at most `length`, and of one history alone what it has (at least 1).
+    """
+
+    kind: Literal["events"] = "events"
+    length: PositiveInt
+    """Latest actions that are looked at."""
+    gaps: tuple[_Finite, ...] = (10.0, 60.0, 600.0, 3600.0, 21600.0, 86400.0, 604800.0, 2592000.0)
+    """Seconds, ascending."""
+    actions: dict[str, _Finite] = {}
+    """Kind of action -> weight; empty where every action has weight 1."""
+    other: _Finite | None = None
+    """Weight of kinds that are not named; None refuses them."""
+    full_dwell: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    """Seconds of dwell that count whole; shorter ones count log(1 + dwell) / log(1 + full_dwell)."""
+    least_dwell: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Actions with a shorter dwell were accidents."""
+    repeat: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    """Seconds within which the same action on the same item again is one."""
+    liked: _Finite | None = None
+    """Actions with a rating below it are dislike."""
+    context: TableSettings | None = None
+    """What is known of the moment besides."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the frontend needs in a bundle: none."""
+        return ()

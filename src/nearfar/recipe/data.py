@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, Strict, model_validator
 
 from nearfar.recipe.audio import AudioSource
+from nearfar.recipe.events import EventsPairing, EventsSource, NextActionPairing
 from nearfar.recipe.identity import IdentityPairing
 from nearfar.recipe.pairing import PairingRule
 from nearfar.recipe.series import HealthyPairing, SeriesSource
@@ -118,7 +119,9 @@ class DigitsSource(Settings):
 ImageSource = ImagesSource | ImageTableSource | DigitsSource
 TextSource = FolderSource | TableSource | DocstringsSource
 
-Source = Annotated[TextSource | ImageSource | SeriesSource | RowsSource | AudioSource, Field(discriminator="kind")]
+Source = Annotated[
+    TextSource | ImageSource | SeriesSource | RowsSource | AudioSource | EventsSource, Field(discriminator="kind")
+]
 
 
 class ColumnsPairing(PairingRule):
@@ -181,7 +184,9 @@ class ViewsPairing(PairingRule):
 
 TextPairing = ColumnsPairing | LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing | SpansPairing
 
-Pairing = Annotated[TextPairing | ViewsPairing | IdentityPairing | HealthyPairing, Field(discriminator="kind")]
+Pairing = Annotated[
+    TextPairing | ViewsPairing | IdentityPairing | HealthyPairing | EventsPairing, Field(discriminator="kind")
+]
 
 _OF_ITEMS = (
     # What a source yields, its classes, and the rules that such items are paired by.
@@ -190,10 +195,11 @@ _OF_ITEMS = (
     ("recordings", AudioSource, ViewsPairing | IdentityPairing, "; the pairing of recordings is 'views' or 'identity'"),
     ("series", SeriesSource, HealthyPairing, "; the pairing of series is 'healthy'"),
     ("rows", RowsSource, ViewsPairing, "; the pairing of rows is 'views'"),
+    ("events", EventsSource, EventsPairing, "; the pairings of events are 'next_action' and 'acted_together'"),
 )
 
-_ONLY_RULES = {"series": "healthy", "rows": "views"}
-"""Kind of a source whose items have one rule, which need not be written -> that rule."""
+_USUAL_RULES = {"series": "healthy", "rows": "views", "events": "next_action"}
+"""Kind of a source whose items have one rule, or one that is always wanted, which need not be written -> that rule."""
 
 
 class Split(Settings):
@@ -203,10 +209,12 @@ class Split(Settings):
     between.
     """
 
-    by: Literal["random", "group", "identity"] = "random"
+    by: Literal["random", "group", "identity", "last_actions", "time"] = "random"
     """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part.
     `identity` keeps all samples of an identity together; with the pairing `identity` it is the default, and an identity on two
-    sides is refused, wherever the split comes from."""
+    sides is refused, wherever the split comes from. Of events, `last_actions` (their default) holds out the last action of each
+    user for the test and the one before it for validation; `time` trains on what came before one moment, and measures every later
+    action by all that its user did before it."""
     identities: Literal["unseen", "seen"] = "unseen"
     """`seen` lets the pairing `identity` hold out samples of identities that it trains on: for a device that will only ever know
     these. Figures are then of people that the encoder was trained on, and the card says so."""
@@ -241,9 +249,19 @@ class Data(Settings):
     @classmethod
     def _some_have_one_rule(cls, values: object) -> object:
         source = values.get("source") if isinstance(values, Mapping) else None
-        rule = _ONLY_RULES.get(str(source.get("kind"))) if isinstance(source, Mapping) else None
+        rule = _USUAL_RULES.get(str(source.get("kind"))) if isinstance(source, Mapping) else None
         if isinstance(values, Mapping) and rule is not None:
             return {"pairings": [{"kind": rule}], **values}
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _events_are_split_by_their_order(cls, values: object) -> object:
+        source = values.get("source") if isinstance(values, Mapping) else None
+        split = values.get("split", {}) if isinstance(values, Mapping) else None
+        of_events = isinstance(source, Mapping) and source.get("kind") == "events"
+        if isinstance(values, Mapping) and of_events and isinstance(split, Mapping):
+            return {**values, "split": {"by": "last_actions", **split}}
         return values
 
     @model_validator(mode="before")
@@ -270,6 +288,18 @@ class Data(Settings):
                 "split.by is random, so held-out samples would be of identities that were trained on: set it to identity, or set "
                 "split.identities to seen if the device will only ever know these"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _events_fit(self) -> Self:
+        ordered = self.split.by in ("last_actions", "time")
+        if isinstance(self.source, EventsSource) != ordered:
+            raise ValueError(
+                f"split.by is {self.split.by}: of events it is last_actions or time, of other items random, group or identity"
+            )
+        learned = [pairing for pairing in self.pairings if isinstance(pairing, NextActionPairing)]
+        if isinstance(self.source, EventsSource) and len(learned) != 1:
+            raise ValueError("pairings of events hold the rule 'next_action' once, which is what is ranked by")
         return self
 
     @model_validator(mode="after")

@@ -110,12 +110,36 @@ def table_fits(recipe: Recipe) -> None:
     _keeps_at_most(recipe, recipe.of_table.encoder.output_dim)
 
 
+def events_fits(recipe: Recipe) -> None:
+    """Refuse settings of events that do not go together.
+
+    Args:
+        recipe: for what users did.
+
+    Raises:
+        ValueError: two settings do not; it names them and the mend.
+    """
+    source, _, views, _, method, recommend = recipe.of_events
+    if recommend.facts and source.items is None:
+        raise ValueError("recommend.facts names columns of a table of items: say in data.source.items which it is")
+    if method.cosine and method.loss in ("gbce", "bce"):
+        raise ValueError(
+            f"method.loss {method.loss} is for dot products: set method.cosine to false, or choose another"
+        )
+    if source.columns.user is None and views.weight:
+        raise ValueError("views are of histories, but data.source.columns.user is null: set views.weight to 0")
+    if recipe.export.dim is not None:
+        raise ValueError("export.dim is for other items: leave it out; encoder.dim says how small the vectors are")
+    _is_not_compressed(recipe)
+
+
 FITS: dict[Modality, Callable[[Recipe], None]] = {
     "text": text_fits,
     "image": image_fits,
     "audio": audio_fits,
     "series": series_fits,
     "table": table_fits,
+    "events": events_fits,
 }
 """What is asked of a recipe of each kind."""
 

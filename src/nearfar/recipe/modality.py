@@ -9,6 +9,7 @@ from typing import Literal
 from nearfar.recipe.audio import AudioEncoderSettings, AudioSource, AudioViews
 from nearfar.recipe.data import ImageSource, TextSource
 from nearfar.recipe.distil import Distil
+from nearfar.recipe.events import EventsSource, EventsViews, NextAction, SequenceEncoderSettings
 from nearfar.recipe.identity import IdentityMethodSettings
 from nearfar.recipe.image_encoders import ImageEncoderSettings
 from nearfar.recipe.methods import AudioMethodSettings, ImageMethodSettings
@@ -18,7 +19,7 @@ from nearfar.recipe.table import RowsSource, Scarf, TableEncoderSettings
 from nearfar.recipe.text import TextEncoderSettings
 from nearfar.recipe.views import Views
 
-Modality = Literal["text", "image", "audio", "series", "table"]
+Modality = Literal["text", "image", "audio", "series", "table", "events"]
 """What the items are, by the kind of the frontend."""
 
 
@@ -95,6 +96,16 @@ PARTS: dict[Modality, Parts] = {
         "set it to scarf",
         baselines=("columns", "untrained"),
         metrics=("knn_accuracy",),
+    ),
+    "events": Parts(
+        "events",
+        EventsSource,
+        SequenceEncoderSettings,
+        NextAction,
+        "set it to next_action",
+        baselines=("popularity", "item_knn", "transitions", "untrained"),
+        metrics=("ndcg_at_10", "recall_at_10"),
+        views=EventsViews,
     ),
 }
 """The first of `baselines` that are possible are also the default of recipes that are not for text."""

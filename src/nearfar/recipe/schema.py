@@ -16,6 +16,14 @@ from nearfar.recipe.audio import (
 from nearfar.recipe.compress import Compress
 from nearfar.recipe.data import Data, ImageSource, has_identities
 from nearfar.recipe.distil import Distil, Teacher
+from nearfar.recipe.events import (
+    EventsFrontendSettings,
+    EventsSource,
+    EventsViews,
+    NextAction,
+    Recommend,
+    SequenceEncoderSettings,
+)
 from nearfar.recipe.fits import FITS, identity_fits
 from nearfar.recipe.identity import IdentityMethodSettings, IdentityPairing, Verification
 from nearfar.recipe.image_encoders import ImageEncoderBlock
@@ -46,19 +54,25 @@ Frontend = Annotated[
     | ImageFrontendSettings
     | AudioFrontendSettings
     | SeriesFrontendSettings
-    | TableFrontendSettings,
+    | TableFrontendSettings
+    | EventsFrontendSettings,
     Field(discriminator="kind"),
 ]
 Encoder = Annotated[
-    TextEncoderSettings | ImageEncoderBlock | AudioEncoderSettings | SeriesEncoderSettings | TableEncoderSettings,
+    TextEncoderSettings
+    | ImageEncoderBlock
+    | AudioEncoderSettings
+    | SeriesEncoderSettings
+    | TableEncoderSettings
+    | SequenceEncoderSettings,
     Field(discriminator="kind"),
 ]
 TextMethod = DualEncoder | Distil
 Method = Annotated[
-    TextMethod | ImageMethodSettings | IdentityMethodSettings | FaultContrast | Scarf,
+    TextMethod | ImageMethodSettings | IdentityMethodSettings | FaultContrast | Scarf | NextAction,
     Field(discriminator="kind"),
 ]
-AnyViews = Annotated[Views | AudioViews | SeriesViews, Field(discriminator="kind")]
+AnyViews = Annotated[Views | AudioViews | SeriesViews | EventsViews, Field(discriminator="kind")]
 
 
 class TextParts(NamedTuple):
@@ -109,6 +123,17 @@ class TableParts(NamedTuple):
     method: Scarf
 
 
+class EventsParts(NamedTuple):
+    """The blocks of a recipe for events that are of its own kind."""
+
+    source: EventsSource
+    frontend: EventsFrontendSettings
+    views: EventsViews
+    encoder: SequenceEncoderSettings
+    method: NextAction
+    recommend: Recommend
+
+
 class Recipe(Settings):
     """A whole run: data, frontend, views, encoder, method, negatives, training, evaluation, export."""
 
@@ -122,7 +147,7 @@ class Recipe(Settings):
     frontend: Frontend = TextFrontendSettings()
     """How an item becomes what the encoder takes."""
     views: AnyViews | None = None
-    """How views of a picture, of a recording or of a window of series are drawn; only for these, where it has a default of its own."""
+    """How views of a picture, of a recording or of a window of series are drawn, and of histories of users; only for these, where it has a default of its own."""
     encoder: Encoder
     """What turns an item into a vector."""
     teacher: Teacher | None = None
@@ -140,6 +165,8 @@ class Recipe(Settings):
     """How healthy series become alarms on the device; only for series, where it has a default of its own."""
     verify: Verification | None = None
     """How samples are held against templates; only with the pairing `identity`, where it has a default of its own."""
+    recommend: Recommend | None = None
+    """How the device ranks; only for events, where it has a default of its own."""
 
     @property
     def identity(self) -> IdentityPairing | None:
@@ -205,6 +232,18 @@ class Recipe(Settings):
         assert isinstance(method, Scarf)
         return TableParts(source, frontend, encoder, method)
 
+    @property
+    def of_events(self) -> EventsParts:
+        """The blocks of a recipe for what users did."""
+        source, frontend, encoder, method = self.data.source, self.frontend, self.encoder, self.method
+        assert isinstance(source, EventsSource)
+        assert isinstance(frontend, EventsFrontendSettings)
+        assert isinstance(self.views, EventsViews)
+        assert isinstance(encoder, SequenceEncoderSettings)
+        assert isinstance(method, NextAction)
+        assert self.recommend is not None
+        return EventsParts(source, frontend, self.views, encoder, method, self.recommend)
+
     @model_validator(mode="before")
     @classmethod
     def _pretrained_encoder_brings_its_tokenizer(cls, values: object) -> object:
@@ -235,6 +274,8 @@ class Recipe(Settings):
             own["evaluate"] = {"baselines": PARTS[kind].baselines, **evaluate}
         if kind == "series" and values.get("watch") is None:
             own["watch"] = {}
+        if kind == "events" and values.get("recommend") is None:
+            own["recommend"] = {}
         data = values.get("data")
         if values.get("verify") is None and isinstance(data, Mapping) and has_identities(data.get("pairings")):
             own["verify"] = {}
@@ -288,6 +329,8 @@ class Recipe(Settings):
             )
         if kind != "series" and self.watch is not None:
             raise ValueError("watch is for series: leave it out")
+        if kind != "events" and self.recommend is not None:
+            raise ValueError("recommend is for events: leave it out")
         if self.identity is None and self.verify is not None:
             raise ValueError(
                 "verify is for the pairing 'identity': leave it out, or set data.pairings to [{kind: identity}]"

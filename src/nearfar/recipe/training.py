@@ -16,7 +16,7 @@ class EarlyStop(Settings):
         "ndcg_at_10"
     )
     """What is to grow; the best step by it is exported. For pictures, recordings and rows that is `knn_accuracy`, and needs labels (of identities
-    that are not trained on, one half of the validation samples names the other); for series it is `fault_auc_pr`, by faults that are injected into held-out windows."""
+    that are not trained on, one half of the validation samples names the other); for events `ndcg_at_10` or `recall_at_10` of the next action, by the encoder alone; for series it is `fault_auc_pr`, by faults that are injected into held-out windows."""
     patience: Count = 3
     """Validations without a new best before the run stops."""
 
@@ -74,10 +74,13 @@ class Evaluation(Settings):
     training pictures that a test picture is compared with."""
     neighbours: Count = 10
     """Nearest training pictures that vote on the label of a picture (kNN)."""
-    baselines: tuple[Literal["bm25", "pixels", "spectrum", "columns", "untrained"], ...] = ("bm25", "untrained")
+    baselines: tuple[
+        Literal["bm25", "pixels", "spectrum", "columns", "popularity", "item_knn", "transitions", "untrained"], ...
+    ] = ("bm25", "untrained")
     """What the model is set beside; for pictures by default `pixels` (their raw pixels) and `untrained`, for recordings
     `spectrum` (mean and deviation of their log-mel bands) and `untrained`, for rows
-    `columns` (one number for each category, and the scaled numbers) and `untrained`."""
+    `columns` (one number for each category, and the scaled numbers) and `untrained`; for events `popularity`, `item_knn` (cosine of who acted on two items, recent
+    actions first), `transitions` (what was done within five actions after another) and `untrained`."""
 
 
 class Export(Settings):
