@@ -26,6 +26,7 @@ _VERSIONS = (
     "model2vec",
     "scikit-learn",
     "bm25s",
+    "implicit",
     "lightly",
     "pytorch-metric-learning",
     "siglip-kernel",

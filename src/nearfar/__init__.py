@@ -17,7 +17,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle
-    from nearfar.edge import Alarm, Encoder, Monitor, SearchIndex
+    from nearfar.edge import Alarm, Encoder, Event, Monitor, Recommender, SearchIndex
     from nearfar.errors import NearfarError
     from nearfar.recipe import Recipe, load_recipe
     from nearfar.road import Run, train
@@ -28,9 +28,11 @@ _HOME = {
     "Bundle": "nearfar.bundle",
     "Document": "nearfar.sources",
     "Encoder": "nearfar.edge",
+    "Event": "nearfar.edge",
     "Monitor": "nearfar.edge",
     "NearfarError": "nearfar.errors",
     "Recipe": "nearfar.recipe",
+    "Recommender": "nearfar.edge",
     "Run": "nearfar.road",
     "SearchIndex": "nearfar.edge",
     "load_recipe": "nearfar.recipe",
@@ -43,9 +45,11 @@ __all__ = [
     "Bundle",
     "Document",
     "Encoder",
+    "Event",
     "Monitor",
     "NearfarError",
     "Recipe",
+    "Recommender",
     "Run",
     "SearchIndex",
     "__version__",

@@ -26,8 +26,10 @@ encoder:
   dim: 256
 """
 
-KINDS_OF_PAIRING = "columns, lead_body, title_body, heading_section, spans, views, identity, healthy"
-KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm, ecapa, mel_cnn, dilated_cnn, patch_transformer, spectral, mlp, feature_tokens"
+KINDS_OF_PAIRING = (
+    "columns, lead_body, title_body, heading_section, spans, views, identity, healthy, next_action, acted_together"
+)
+KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm, ecapa, mel_cnn, dilated_cnn, patch_transformer, spectral, mlp, feature_tokens, sequence_transformer, sequence_gru, decayed_average"
 
 
 def complaint(text: str, *overrides: str) -> str:
@@ -50,7 +52,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "dim:",
             "layers:",
-            "r.yaml:9: encoder.layers: unknown key; it belongs to kind transformer or hf or vit or dilated_cnn or patch_transformer or mlp or feature_tokens, not 'static' (known",
+            "r.yaml:9: encoder.layers: unknown key; it belongs to kind transformer or hf or vit or dilated_cnn or patch_transformer or mlp or feature_tokens or sequence_transformer or sequence_gru, not 'static' (known",
         ),
         ("min_tokens:", "min-tokens:", 'r.yaml:6: data.pairings.0.min-tokens: unknown key; did you mean "min_tokens"?'),
         ("min_tokens:", "min_words:", "r.yaml:6: data.pairings.0.min_words: unknown key; it belongs to kind lead_body"),
@@ -96,7 +98,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "encoder:",
             "frontend: null\nencoder:",
-            'r.yaml:7: frontend: expected a block with "kind" (text, image, audio, series, table), got null',
+            'r.yaml:7: frontend: expected a block with "kind" (text, image, audio, series, table, events), got null',
         ),
         ("  kind: static\n  dim: 256", "  static", "got 'static'; write {kind: static}"),
         (

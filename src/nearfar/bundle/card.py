@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 
-from nearfar.bundle import audio_card, monitor_card, reranker_card, table_card, verification_card
+from nearfar.bundle import audio_card, monitor_card, recommender_card, reranker_card, table_card, verification_card
 from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Manifest, Metric, TeacherRecord
-from nearfar.frontend.settings import AudioSettings, ImageSettings, PairSettings, SeriesSettings, TableSettings
+from nearfar.frontend.settings import (
+    AudioSettings,
+    EventsSettings,
+    ImageSettings,
+    PairSettings,
+    SeriesSettings,
+    TableSettings,
+)
 
 _IMAGE_FIGURES = {
     "knn_accuracy": "share of test pictures whose nearest training pictures vote for their label",
@@ -41,6 +48,7 @@ def render_card(manifest: Manifest) -> str:
         _use(manifest),
         _figures(manifest),
         *verification_card.verification(manifest),
+        *recommender_card.sections(manifest),
         *_compression(manifest),
         *([table_card.columns(manifest.frontend)] if isinstance(manifest.frontend, TableSettings) else []),
         *monitor_card.promise(manifest),
@@ -69,6 +77,8 @@ def _what(manifest: Manifest) -> str:
         return _titled(manifest, monitor_card.what(manifest, frontend))
     if isinstance(frontend, AudioSettings):
         return _titled(manifest, audio_card.what(manifest, frontend))
+    if isinstance(frontend, EventsSettings):
+        return _titled(manifest, recommender_card.what(manifest, frontend))
     prefixes = (
         f" Its first {' or '.join(map(str, sorted(manifest.dims)))} components also work on their own."
         if manifest.dims
@@ -120,6 +130,8 @@ def _use(manifest: Manifest) -> str:
         return monitor_card.use(manifest.frontend)
     if isinstance(manifest.frontend, AudioSettings):
         return audio_card.use(manifest, manifest.frontend)
+    if isinstance(manifest.frontend, EventsSettings):
+        return recommender_card.use(manifest.frontend)
     rows = f"The rows of `embed` are float32, {manifest.dim} components, unit length."
     if isinstance(manifest.frontend, ImageSettings):
         classify = (
@@ -169,17 +181,22 @@ def _how_taught(teacher: TeacherRecord) -> str:
 
 def _figures(manifest: Manifest) -> str:
     if not manifest.metrics:
-        own = {"image": "pictures", "audio": "recordings", "series": "data", "table": "rows"}.get(
+        own = {"image": "pictures", "audio": "recordings", "series": "data", "table": "rows", "events": "logs"}.get(
             manifest.frontend.kind, "queries"
         )
         return f"## How well it works\n\nNothing was measured. Measure on your own {own} before relying on it."
-    shown = {row: metrics for row, metrics in manifest.metrics.items() if not verification_card.is_attack(row)}
+    shown = {
+        row: metrics
+        for row, metrics in manifest.metrics.items()
+        if row != "privacy" and not verification_card.is_attack(row)
+    }
     names = list(dict.fromkeys(name for metrics in shown.values() for name in metrics))
     rows = [f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    for line in sorted(shown, key=lambda line: list(_LINES).index(line) if line in _LINES else len(_LINES)):
+    lines = recommender_card.LINES if isinstance(manifest.frontend, EventsSettings) else _LINES
+    for line in sorted(shown, key=lambda line: list(lines).index(line) if line in lines else len(lines)):
         metrics = manifest.metrics[line]
         cells = (figure(metrics[name]) if name in metrics else "" for name in names)
-        rows.append(f"| {_LINES.get(line, _plain(line))} | {' | '.join(cells)} |")
+        rows.append(f"| {lines.get(line, _plain(line))} | {' | '.join(cells)} |")
     items = {
         "image": "pictures",
         "audio": "recordings",
@@ -199,7 +216,12 @@ def _figures(manifest: Manifest) -> str:
     intro = f"{unseen}; 95 % bootstrap intervals in brackets where they were computed."
     if manifest.provenance.data_counts.get("machines", 1) > 1 and isinstance(manifest.frontend, SeriesSettings):
         intro += monitor_card.OF_SEVERAL
+    if isinstance(manifest.frontend, EventsSettings):
+        intro = (
+            f"{recommender_card.figures_intro(manifest)} 95 % bootstrap intervals in brackets where they were computed."
+        )
     meanings = {
+        "events": recommender_card.FIGURES,
         "image": _IMAGE_FIGURES,
         "audio": audio_card.FIGURES,
         "series": monitor_card.FIGURES,
@@ -251,6 +273,7 @@ def _data(manifest: Manifest) -> str:
         "audio": "",
         "series": "; names and healthy ranges of channels are",
         "table": "; names of columns and values of categories are",
+        "events": "; the names of the items, what is known of them and how often they were acted on are, but nothing of a single user",
     }.get(manifest.frontend.kind, "; its vocabulary is")
     return f"## Training data\n\nThe data itself is not in this bundle{vocabulary}.\n\n" + "\n".join(rows)
 
@@ -273,6 +296,8 @@ def _limits(manifest: Manifest) -> str:
         return monitor_card.LIMITS
     if isinstance(manifest.frontend, AudioSettings):
         return audio_card.LIMITS
+    if isinstance(manifest.frontend, EventsSettings):
+        return recommender_card.LIMITS
     return f"""## Limits and intended use
 
 - Meant for ranking texts like those it was trained on. On another subject or language, measure first.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from nearfar.bundle import monitor_card, table_card
+from nearfar.bundle import monitor_card, recommender_card, table_card
 from nearfar.bundle.bundle import Bundle
 from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Head, Manifest
 from nearfar.bundle.verification_rows import verification_rows
 from nearfar.frontend.settings import (
     AudioSettings,
+    EventsSettings,
     ImageSettings,
     PairSettings,
     SeriesSettings,
@@ -35,6 +36,8 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
         rows += monitor_card.detector_rows(manifest.detector, frontend)
     if manifest.verification is not None:
         rows += verification_rows(manifest.verification)
+    if manifest.recommender is not None:
+        rows += recommender_card.recommender_rows(manifest.recommender)
     if manifest.teacher is not None:
         rows.append(("teacher", f"{manifest.teacher.name}, digest {manifest.teacher.digest}"))
     if manifest.classes:
@@ -82,7 +85,7 @@ def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
     )
     return [
         ("dimensions", ", ".join(str(dim) for dim in (manifest.dim, *sorted(manifest.dims, reverse=True)))),
-        ("similarity", manifest.similarity),
+        ("similarity", "dot product" if manifest.kind == "recommender" else manifest.similarity),
         ("towers", towers),
     ]
 
@@ -115,7 +118,13 @@ def _head(head: Head) -> list[tuple[str, str]]:
 
 
 def _frontend(
-    frontend: TextSettings | ImageSettings | AudioSettings | SeriesSettings | PairSettings | TableSettings,
+    frontend: TextSettings
+    | ImageSettings
+    | AudioSettings
+    | SeriesSettings
+    | PairSettings
+    | TableSettings
+    | EventsSettings,
 ) -> list[tuple[str, str]]:
     if isinstance(frontend, PairSettings):
         return [
@@ -124,6 +133,8 @@ def _frontend(
         ]
     if isinstance(frontend, TableSettings):
         return table_card.rows(frontend)
+    if isinstance(frontend, EventsSettings):
+        return recommender_card.history_rows(frontend)
     if isinstance(frontend, SeriesSettings):
         return monitor_card.channel_rows(frontend)
     if isinstance(frontend, AudioSettings):

@@ -11,6 +11,7 @@ import typer
 from nearfar import __version__
 from nearfar.cli import (
     calibrate,
+    catalogue,
     classify,
     cluster,
     compress,
@@ -19,6 +20,7 @@ from nearfar.cli import (
     demo,
     doctor,
     edit,
+    forget,
     import_encoder,
     keys,
     monitor,
@@ -26,6 +28,8 @@ from nearfar.cli import (
     pictures,
     push,
     recipe,
+    recommend,
+    record,
     replay,
     reranker,
     retrieve,
@@ -76,6 +80,10 @@ app.command()(people.identify)
 app.command()(people.revoke)
 app.command("people")(people.people)
 app.command()(people.audit)
+app.command()(record.record)
+app.command()(recommend.recommend)
+app.command()(forget.forget)
+app.add_typer(catalogue.app, name="catalogue")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(keys.app, name="key")
 app.add_typer(recipe.app, name="recipe")

@@ -27,8 +27,13 @@ _ROWS = {
     "columns": "columns as they are",
     "raw": "means, no encoder",
     "bm25": "BM25",
+    "popularity": "popularity",
+    "item_knn": "item neighbours",
+    "transitions": "transitions",
     "untrained": "encoder, untrained",
     "model": "trained, float",
+    "encoder": "bundle, encoder alone",
+    "prior": "bundle, prior alone",
     "bundle": "bundle, dense",
     "teacher": "its teacher",
     "asymmetric": "query by bundle, text by teacher",
@@ -47,6 +52,9 @@ _FIGURES = {
     "recall_at_10": "R@10",
     "recall_at_100": "R@100",
     "mrr_at_10": "MRR@10",
+    "coverage": "coverage",
+    "popularity_bias": "popularity bias",
+    "cold_ndcg_at_10": "cold nDCG@10",
     "eer": "EER",
     "fmr100": "FNMR at FMR 1 %",
     "fmr1000": "at 0.1 %",
@@ -60,6 +68,7 @@ _FIGURES = {
 _TITLES = {  # by a figure that nothing else has
     "fault_auc_pr": "Faults injected into held-out healthy data",
     "eer": "Held-out identities, against templates as a vault keeps them",
+    "popularity_bias": "Held-out actions, all items that the user had not acted on as candidates",
     "ndcg_at_10": "Held-out pairs, all documents as candidates",
 }
 _TITLE_OF_ROWS = "Held-out rows, training rows as their neighbours"
@@ -142,7 +151,7 @@ def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
     """The figures of a bundle, its baselines beside it; half the 95 % interval beside the first figure. No attacks."""
     from nearfar.bundle.verification_card import is_attack
 
-    metrics = {row: values for row, values in metrics.items() if not is_attack(row)}
+    metrics = {row: values for row, values in metrics.items() if row != "privacy" and not is_attack(row)}
     names = [name for name in _FIGURES if any(name in values for values in metrics.values())]
     usual = (
         _TITLE_OF_ROWS if "columns" in metrics else _TITLE_OF_SOUNDS if "spectrum" in metrics else _TITLE_OF_PICTURES
@@ -168,7 +177,8 @@ def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
             if name == names[0] and metric.low is not None and metric.high is not None:
                 interval = f" ±{(metric.high - metric.low) / 2:.3f}"
             cells.append(f"{metric.value:.3f}{interval}")
-        named = "bundle" if row == "bundle" and "ndcg_at_10" not in names else _ROWS.get(row, row)
+        hybrid = "ndcg_at_10" in names and "popularity_bias" not in names
+        named = _ROWS.get(row, row) if row != "bundle" or hybrid else "bundle"
         table.add_row(named, *cells, style="bold" if row == list(metrics)[-1] else "")
     return table
 

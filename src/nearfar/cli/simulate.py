@@ -1,4 +1,4 @@
-"""`nearfar simulate`: made sensor data whose faults are known, and made voices, to try things with."""
+"""`nearfar simulate`: made sensor data whose faults are known, made voices, and a made shop, to try things with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from nearfar.sources.recording import Recording
 
 app = typer.Typer(
-    help="Make sensor data with known faults, or recordings of voices, to try things with.", no_args_is_help=True
+    help="Make sensor data with known faults, recordings of voices, or the log of a shop, to try things with.",
+    no_args_is_help=True,
 )
 
 Folder = Annotated[
@@ -118,6 +119,26 @@ def voices(
         markup=False,
         soft_wrap=True,
     )
+
+
+@app.command()
+def shop(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder; in it `events.csv` and `items.csv`.")],
+    users: Annotated[int, typer.Option("--users", min=1, max=1_000_000, help="How many people.")] = 600,
+    items: Annotated[int, typer.Option("--items", min=20, max=5000, help="How many items.")] = 400,
+    seed: Seed = 0,
+) -> None:
+    """People who look at items and buy them, over three months: a log of events, and a table of the items."""
+    import numpy as np
+
+    from nearfar.cli.console import out, progress_lines
+    from nearfar.simulate import ShopItems, simulate_shop, write_shop
+
+    sold = ShopItems.draw(items, np.random.default_rng([seed, 0]))
+    with progress_lines() as stages:
+        paths = write_shop(sold, simulate_shop(sold, users, seed=seed), output, stages("events"))
+    for path in paths:
+        out.print(f"{path}  {path.stat().st_size / 1e6:,.2f} MB", markup=False, soft_wrap=True)
 
 
 def _times(faults: int, seconds: int) -> list[tuple[float, float]]:

@@ -87,6 +87,8 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
         show_steps(bundle.manifest)
     if bundle.manifest.frontend.kind == "table":
         show_columns(bundle)
+    if bundle.manifest.recommender is not None:
+        show_recommender(bundle)
     if bundle.manifest.metrics:
         out.print()
         out.print(figures_table(bundle.manifest.metrics))
@@ -103,6 +105,8 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
         )
     elif bundle.manifest.frontend.kind == "table":
         lines.append(f"\nnext:   nearfar similar {bundle.path} TABLE --row 2, or nearfar dedupe {bundle.path} TABLE")
+    elif bundle.manifest.recommender is not None:
+        lines.append(f"\nnext:   nearfar record HISTORY ITEM --bundle {bundle.path}, then nearfar recommend HISTORY")
     elif bundle.manifest.verification is not None:
         threshold = bundle.manifest.verification.threshold
         first = f"nearfar enroll VAULT NAME SAMPLES --bundle {bundle.path}"
@@ -126,8 +130,26 @@ def show_columns(bundle: Bundle) -> None:
     out.print(pairs_table(table_card.rows(bundle.manifest.frontend)))
 
 
+def show_recommender(bundle: Bundle) -> None:
+    """Print how a recommender ranks, and what no rule let into its training."""
+    from nearfar.bundle import recommender_card
+    from nearfar.cli.console import out, pairs_table
+
+    manifest = bundle.manifest
+    counts = {
+        name.removeprefix("dropped: "): f"{count:,} events were no evidence"
+        for name, count in manifest.provenance.data_counts.items()
+        if name.startswith("dropped: ")
+    }
+    out.print()
+    out.print(
+        pairs_table([*recommender_card.recommender_rows(recommender_card.recommender_of(manifest)), *counts.items()])
+    )
+
+
 _EVALUATED = ("bundle", "pairs", "json_output")
 _OF_PEOPLE = ("plot", "samples", "attacks", "item", "session", "attribute", "split", "label", "threshold")
+_OF_RECOMMENDERS = ("user", "item", "time")
 _OF_MONITORS = ("label", "threshold", *stream_options.NAMES)
 
 
@@ -137,8 +159,8 @@ def evaluate(
     pairs: Annotated[
         Path,
         typer.Argument(
-            help="Table of held-out pairs (.jsonl, .csv, .parquet); of a monitor labelled samples; of an encoder of identities a folder with "
-            "a folder for each, or a table."
+            help="Table of held-out pairs (.jsonl, .csv, .parquet); of a monitor labelled samples; of a recommender an event log; of an encoder of "
+            "identities a folder with a folder for each, or a table."
         ),
     ],
     query: Annotated[str, typer.Option(help="Column with the queries.")] = "query",
@@ -152,8 +174,13 @@ def evaluate(
     ] = None,
     attacks: Annotated[bool, typer.Option("--attacks/--no-attacks", help="Of identities: attack as well.")] = True,
     item: Annotated[
-        str | None, typer.Option("--item", help="Of a table of identities: column with the picture or recording.")
+        str | None,
+        typer.Option(
+            "--item",
+            help="Of a table of identities: column with the picture or recording; of an event log: with what was acted on.",
+        ),
     ] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Of an event log: column that says who acted.")] = None,
     session: Annotated[
         str | None,
         typer.Option("--session", help="Of a table of identities: column that says what was taken in one go."),
@@ -221,6 +248,12 @@ def evaluate(
             plot=plot,
             json_output=json_output,
         )
+        return
+    if opened.manifest.kind == "recommender":
+        from nearfar.cli.evaluate_ranking import evaluate_log
+
+        refuse_options(context, "a recommender", (*_EVALUATED, *_OF_RECOMMENDERS))
+        evaluate_log(opened, pairs, user=user, item=item, time=time, json_output=json_output)
         return
     refuse_options(context, "an encoder of texts", (*_EVALUATED, "query", "positive"))
     with progress_lines() as stages:

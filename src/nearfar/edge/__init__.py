@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from nearfar.edge.monitor.events import Alarm
     from nearfar.edge.monitor.monitor import Monitor
     from nearfar.edge.rag.retrieve import retrieve
+    from nearfar.edge.recommend.answers import Event
+    from nearfar.edge.recommend.recommender import Recommender
     from nearfar.edge.reranker import Reranker
     from nearfar.edge.search import Mode, SearchIndex
     from nearfar.edge.verify.verifier import Verifier
@@ -24,11 +26,13 @@ _HOMES = {
     "BuildReport": "build",
     "Classifier": "collections.classify",
     "Encoder": "encoder",
+    "Event": "recommend.answers",
     "FEATURES": "fusion",
     "Hit": "hit",
     "IndexEditor": "edit",
     "Mode": "search",
     "Monitor": "monitor.monitor",
+    "Recommender": "recommend.recommender",
     "Reranker": "reranker",
     "SearchIndex": "search",
     "Verifier": "verify.verifier",
@@ -43,10 +47,12 @@ __all__ = [
     "BuildReport",
     "Classifier",
     "Encoder",
+    "Event",
     "Hit",
     "IndexEditor",
     "Mode",
     "Monitor",
+    "Recommender",
     "Reranker",
     "SearchIndex",
     "Verifier",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nearfar.frontend.audio import AudioError, AudioFrontend
     from nearfar.frontend.decoding import PictureError
+    from nearfar.frontend.events import EventsFrontend
     from nearfar.frontend.frontend import Frontend, GraphInput, open_frontend
     from nearfar.frontend.grid import Frames, Grid
     from nearfar.frontend.image import ImageFrontend
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from nearfar.frontend.series import SeriesFrontend
     from nearfar.frontend.settings import (
         AudioSettings,
+        EventsSettings,
         ImageSettings,
         PairSettings,
         SeriesSettings,
@@ -28,6 +30,8 @@ _HOMES = {
     "AudioError": "audio",
     "AudioFrontend": "audio",
     "AudioSettings": "settings",
+    "EventsFrontend": "events",
+    "EventsSettings": "settings",
     "Frames": "grid",
     "Frontend": "frontend",
     "GraphInput": "frontend",
@@ -50,6 +54,8 @@ __all__ = [
     "AudioError",
     "AudioFrontend",
     "AudioSettings",
+    "EventsFrontend",
+    "EventsSettings",
     "Frames",
     "Frontend",
     "GraphInput",

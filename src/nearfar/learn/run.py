@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nearfar.errors import DataError, NearfarError, RunError
+from nearfar.learn.actions import PreparedActions, TrainedActions
 from nearfar.learn.clips import PreparedClips, TrainedClips
+from nearfar.learn.data.item_content import Embed
 from nearfar.learn.data.whole import write_whole
 from nearfar.learn.pairs import PreparedPairs, TrainedPairs
 from nearfar.learn.pictures import PreparedPictures, TrainedPictures
@@ -21,10 +23,10 @@ from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, dump_recipe, load_recipe
 from nearfar.recipe.modality import Modality
 
-PreparedRun = PreparedPairs | PreparedPictures | PreparedClips | PreparedSeries | PreparedRows
+PreparedRun = PreparedPairs | PreparedPictures | PreparedClips | PreparedSeries | PreparedRows | PreparedActions
 """The data of a run, by what it is of."""
 
-TrainedRun = TrainedPairs | TrainedPictures | TrainedClips | TrainedSeries | TrainedRows
+TrainedRun = TrainedPairs | TrainedPictures | TrainedClips | TrainedSeries | TrainedRows | TrainedActions
 """A finished run, by what it learned from."""
 
 _PREPARED: Mapping[Modality, type[PreparedRun]] = {
@@ -33,6 +35,7 @@ _PREPARED: Mapping[Modality, type[PreparedRun]] = {
     "audio": PreparedClips,
     "series": PreparedSeries,
     "table": PreparedRows,
+    "events": PreparedActions,
 }
 
 
@@ -65,6 +68,7 @@ def prepare_run(
     directory: Path,
     stages: Stages = silent,
     teacher: Callable[[], TeacherEncoder] | None = None,
+    embed: Embed | None = None,
 ) -> PreparedRun:
     """Read the data of a recipe into a run directory, which must exist; what is finished there is taken up as it is.
 
@@ -73,6 +77,7 @@ def prepare_run(
         directory: of the run.
         stages: told what is being done.
         teacher: opens the teacher of the recipe.
+        embed: makes vectors of pictures and texts of items, where the recipe names bundles for that.
 
     Raises:
         DataError: where the data cannot be used.
@@ -80,6 +85,8 @@ def prepare_run(
     kind = _PREPARED[recipe.modality]
     if issubclass(kind, PreparedPairs):
         return kind.prepare(recipe, directory, stages, teacher)
+    if issubclass(kind, PreparedActions):
+        return kind.prepare(recipe, directory, stages, embed)
     return kind.prepare(recipe, directory, stages)
 
 
@@ -91,6 +98,7 @@ def train_run(
     stages: Stages = silent,
     teacher: Callable[[], TeacherEncoder] | None = None,
     check: Callable[[PreparedRun], None] | None = None,
+    embed: Embed | None = None,
 ) -> TrainedRun:
     """Prepare the data of a recipe and train on it. Every stage that an earlier attempt finished is taken up as it is.
 
@@ -102,6 +110,7 @@ def train_run(
         teacher: opens the teacher of the recipe, where it has one.
         check: raises a NearfarError where the prepared data is not worth training on; asked before the first step, not of a run that
             goes on.
+        embed: makes vectors of pictures and texts of items, where the recipe names bundles for that.
 
     Raises:
         RunError: where `directory` holds a run and `resume` is false, or the other way round.
@@ -118,7 +127,7 @@ def train_run(
     else:
         check_is_run(directory)
     try:
-        _train(recipe, directory, resume=resume, stages=stages, teacher=teacher, check=check)
+        _train(recipe, directory, resume=resume, stages=stages, teacher=teacher, check=check, embed=embed)
     except NearfarError as error:
         begun = (directory / "checkpoints").exists() or (_is_prepared(directory) and not isinstance(error, DataError))
         if not resume and not begun:
@@ -139,9 +148,10 @@ def _train(
     stages: Stages,
     teacher: Callable[[], TeacherEncoder] | None,
     check: Callable[[PreparedRun], None] | None,
+    embed: Embed | None,
 ) -> None:
     """Every stage that is not finished yet."""
-    prepared = prepare_run(recipe, directory, stages, teacher)
+    prepared = prepare_run(recipe, directory, stages, teacher, embed)
     if (directory / "fit.json").is_file():
         return
     if check is not None and not resume:
@@ -153,7 +163,7 @@ def _train(
 
 
 def _is_prepared(directory: Path) -> bool:
-    wholes = ("corpus.json", "pictures.json", "clips.json", "series.json", "rows.json")
+    wholes = ("corpus.json", "pictures.json", "clips.json", "series.json", "rows.json", "actions.json")
     return any((directory / "data" / name).is_file() for name in wholes)
 
 

@@ -212,9 +212,9 @@ class Split(Settings):
     by: Literal["random", "group", "identity", "last_actions", "time"] = "random"
     """`group` keeps whole groups (package, folder, file) together and drops near-duplicates of training texts from the held-out part.
     `identity` keeps all samples of an identity together; with the pairing `identity` it is the default, and an identity on two
-    sides is refused, wherever the split comes from. Of events, `last_actions` (their default) holds out the last action of each
-    user for the test and the one before it for validation; `time` trains on what came before one moment, and measures every later
-    action by all that its user did before it."""
+    sides is refused, wherever the split comes from. Of events, `last_actions` (their default, where there are users) holds out the last
+    action of each user for the test and the one before it for validation; `time` trains on what came before one moment, and measures
+    every later action by all that its user did before it."""
     identities: Literal["unseen", "seen"] = "unseen"
     """`seen` lets the pairing `identity` hold out samples of identities that it trains on: for a device that will only ever know
     these. Figures are then of people that the encoder was trained on, and the card says so."""
@@ -261,7 +261,9 @@ class Data(Settings):
         split = values.get("split", {}) if isinstance(values, Mapping) else None
         of_events = isinstance(source, Mapping) and source.get("kind") == "events"
         if isinstance(values, Mapping) and of_events and isinstance(split, Mapping):
-            return {**values, "split": {"by": "last_actions", **split}}
+            columns = source.get("columns") if isinstance(source, Mapping) else None
+            alone = isinstance(columns, Mapping) and "user" in columns and columns["user"] is None
+            return {**values, "split": {"by": "time" if alone else "last_actions", **split}}
         return values
 
     @model_validator(mode="before")
@@ -296,6 +298,10 @@ class Data(Settings):
         if isinstance(self.source, EventsSource) != ordered:
             raise ValueError(
                 f"split.by is {self.split.by}: of events it is last_actions or time, of other items random, group or identity"
+            )
+        if isinstance(self.source, EventsSource) and self.source.columns.user is None and self.split.by != "time":
+            raise ValueError(
+                "split.by is last_actions, but source.columns.user is null, so nobody has a last action: set it to time"
             )
         learned = [pairing for pairing in self.pairings if isinstance(pairing, NextActionPairing)]
         if isinstance(self.source, EventsSource) and len(learned) != 1:

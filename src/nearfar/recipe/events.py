@@ -43,7 +43,8 @@ class EventWeights(Settings):
     """
 
     actions: dict[str, Weight] = Field(default={})
-    """Kind of action -> weight; for logs with `columns.action`."""
+    """Kind of action -> weight; for logs with `columns.action`. What was shown (weight 0) counts as acted on if its user acts on it within
+    the hour."""
     other: Weight | None = None
     """Weight of kinds that are not named; `null` refuses them."""
     full_dwell: Amount = 60.0
@@ -54,18 +55,22 @@ class EventWeights(Settings):
 
 
 class EventFilters(Settings):
-    """Which events are no evidence. How many each rule took out is counted and shown."""
+    """Which events are no evidence: rules that are applied in this order. How many events each took out is counted and shown. What was
+    shown with a known `propensity` is a trial, of which only those of bots and of rare users and items are left out.
+    """
 
     least_dwell: NonNegative = 0.0
     """Seconds; an action with a shorter dwell was an accident."""
     repeat: NonNegative = 30.0
-    """Seconds within which the same action of the same user on the same item again is one."""
+    """Seconds within which the same kind of action of the same user on the same item again is one; it is the first that stays."""
     most_per_hour: Count | None = None
     """A user with more actions than so many in any hour is a bot, and left out whole."""
     least_of_user: Count = 3
-    """Users with fewer positive actions are not learned from, nor measured."""
+    """Users with fewer positive actions are not learned from, nor measured; with `split.by: time`, those with fewer in the training
+    part are measured all the same, as everybody is new once. Of no effect where `columns.user` is `null`."""
     least_of_item: Count = 5
-    """Items with fewer have no vector of their own: with content they have that of their content, without it they are left out."""
+    """Items with fewer (in the training part, with `split.by: time`) have no vector of their own: with content they have that of their
+    content, without it they are left out. Rows with a `propensity` count as well. Both rules are repeated until nothing changes."""
 
 
 class ContentColumns(Settings):
@@ -93,6 +98,8 @@ class ItemContent(Settings):
     columns: ContentColumns = ContentColumns()
     separator: str = "|"
     """Between several categories in one cell."""
+    cold: bool = True
+    """Whether items that fewer acted on than `filters.least_of_item` are there by their content alone; `false` leaves them out."""
     image_bundle: Path | None = None
     """Bundle of an image encoder that turns `columns.image` into vectors."""
     text_bundle: Path | None = None

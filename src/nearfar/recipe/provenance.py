@@ -25,6 +25,8 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
         return _policy_of_series(recipe)
     if recipe.modality == "table":
         return _policy_of_rows(recipe)
+    if recipe.modality == "events":
+        return _policy_of_events(recipe)
     negatives, method = recipe.negatives, recipe.of_text.method
     sources: dict[str, dict[str, Any]] = {"batch": {"pairs": recipe.train.batch_size}}
     if isinstance(method, Distil) and method.corpus:
@@ -98,6 +100,31 @@ def _policy_of_rows(recipe: Recipe) -> dict[str, Any]:
         "sources": {"batch": {"rows": recipe.train.batch_size, "temperature": recipe.of_table.method.temperature}},
         "mining": None,
         "ignored": ["the row itself"],
+        "margin": None,
+        "debias": 0.0,
+        "hardness": 0.0,
+    }
+
+
+def _policy_of_events(recipe: Recipe) -> dict[str, Any]:
+    """Other items are negative: all of them, or those drawn; and what was shown without being acted on."""
+    method = recipe.of_events.method
+    drawn = {"negatives": method.negatives, "popular": method.popular}
+    numbers: dict[str, dict[str, Any]] = {
+        "auto": {"up_to": 50_000, "above_that": f"{method.negatives} drawn"},
+        "softmax": {},
+        "sampled_softmax": drawn,
+        "in_batch": {"histories": recipe.train.batch_size},
+        "gbce": {**drawn, "calibration": method.calibration},
+        "bce": {"negatives": 1},
+    }
+    sources = {"items": {"loss": method.loss, **numbers[method.loss]}}
+    if method.impressions:
+        sources["impressions"] = {"weight": method.impressions, "propensity_floor": method.propensity_floor}
+    return {
+        "sources": sources,
+        "mining": None,
+        "ignored": ["items that come next in the history", "items that were acted on before"],
         "margin": None,
         "debias": 0.0,
         "hardness": 0.0,

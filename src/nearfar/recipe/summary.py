@@ -18,6 +18,15 @@ from nearfar.recipe.data import (
     SpansPairing,
 )
 from nearfar.recipe.distil import Distil
+from nearfar.recipe.events import ActedTogetherPairing, EventsSource, NextActionPairing
+from nearfar.recipe.events_summary import (
+    filters_told,
+    items_told,
+    pairing_told,
+    ranking_told,
+    split_told,
+    weights_told,
+)
 from nearfar.recipe.identity import IdentityPairing
 from nearfar.recipe.schema import Recipe
 from nearfar.recipe.series import HealthyPairing, SeriesSource
@@ -32,12 +41,19 @@ from nearfar.recipe.text import (
     TransformerEncoder,
 )
 
-_ITEMS = {"image": "pictures", "audio": "recordings", "series": "windows", "table": "rows"}
+_ITEMS = {"image": "pictures", "audio": "recordings", "series": "windows", "table": "rows", "events": "histories"}
 
 
 def summarise(recipe: Recipe) -> list[tuple[str, str]]:
     """Rows (what, how) that say what a run of `recipe` would do."""
-    of = {"text": _of_text, "image": _of_images, "audio": _of_audio, "series": _of_series, "table": _of_table}
+    of = {
+        "text": _of_text,
+        "image": _of_images,
+        "audio": _of_audio,
+        "series": _of_series,
+        "table": _of_table,
+        "events": _of_events,
+    }
     middle = of[recipe.modality](recipe)
     return [
         ("recipe", recipe.name + (f": {recipe.description.strip()}" if recipe.description else "")),
@@ -125,6 +141,21 @@ def _of_table(recipe: Recipe) -> list[tuple[str, str]]:
     ]
 
 
+def _of_events(recipe: Recipe) -> list[tuple[str, str]]:
+    source, frontend, views, encoder, method, recommend = recipe.of_events
+    altered = [("views", _keys(views))] if views.weight else []
+    return [
+        ("weights", weights_told(source)),
+        ("left out", filters_told(source)),
+        ("items", items_told(source)),
+        ("histories", f"the latest {frontend.length} actions"),
+        *altered,
+        ("encoder", _kind(encoder)),
+        ("method", _kind(method)),
+        ("ranking", ranking_told(recommend)),
+    ]
+
+
 def _kind(block: Settings) -> str:
     kind = str(getattr(block, "kind", "")).replace("_", " ")
     keys = _keys(block)
@@ -178,6 +209,9 @@ def _read_from(source: Source) -> str:
     if isinstance(source, RowsSource):
         named = f"labels in {source.columns.label}" if source.columns.label else "without labels"
         return f"rows of {source.path}, {named}" + _if_missing(source.path)
+    if isinstance(source, EventsSource):
+        whose = f"users in {source.columns.user}" if source.columns.user is not None else "without users"
+        return f"events in {source.path}, {whose}" + _if_missing(source.path)
     return f"{source.kind} {source.path}" + _if_missing(source.path)
 
 
@@ -210,11 +244,15 @@ def _pairing(pairing: object, *, rest: str, item: str) -> str:
         spread = ", from different sessions" if pairing.session == "other" else ""
         turned = f"; {pairing.turned} turned copies of each are identities too" if pairing.turned > 1 else ""
         return f"{pairing.samples} samples of an identity{spread}{turned}"
+    if isinstance(pairing, NextActionPairing | ActedTogetherPairing):
+        return pairing_told(pairing)
     kind = str(getattr(pairing, "kind", "")).replace("_", " ")
     return f"two views of a {item}" if kind == "views" else kind
 
 
 def _split(data: Data) -> str:
+    if isinstance(data.source, EventsSource):
+        return f"{split_told(data.split)}; bad rows: {data.bad_rows}"
     how = "in time" if isinstance(data.source, SeriesSource) else f"by {data.split.by}"
     return f"{100 * data.split.validation:g}% to validate, {100 * data.split.test:g}% to test, {how}; bad rows: {data.bad_rows}"
 

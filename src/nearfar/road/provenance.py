@@ -44,7 +44,12 @@ def provenance_of(
 
     policy = policy_of(recipe)
     negatives, mining = in_words(policy)
-    names = {"image": "training pictures", "audio": "training recordings", "series": "training windows"}
+    names = {
+        "image": "training pictures",
+        "audio": "training recordings",
+        "series": "training windows",
+        "events": "training histories",
+    }
     sampler = (
         f"permutation of all {names.get(recipe.modality, 'training rows')} per epoch, {recipe.train.batch_size} a batch"
     )

@@ -12,8 +12,10 @@ from nearfar.errors import MissingExtraError, RecipeError, RunError
 from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, load_recipe
 from nearfar.recipe.modality import PARTS
+from nearfar.road.content_vectors import embed_content
 from nearfar.road.enough_series import check_enough
 from nearfar.road.export_audio import export_audio_bundle
+from nearfar.road.export_events import export_recommender
 from nearfar.road.export_images import export_image_bundle
 from nearfar.road.export_series import export_series_bundle
 from nearfar.road.export_table import export_table_bundle
@@ -81,8 +83,19 @@ class Run:
     def embedder(
         self, *, dim: int | None = None
     ) -> TorchEmbedder | PictureEmbedder | ClipEmbedder | SeriesEmbedder | RowEmbedder:
-        """The trained model in float, as an Embedder."""
-        return self._trained().embedder(dim=dim)
+        """The trained model in float, as an Embedder.
+
+        Raises:
+            RunError: it ranks items for histories, which are no items to embed.
+        """
+        from nearfar.learn.actions import TrainedActions
+
+        trained = self._trained()
+        if isinstance(trained, TrainedActions):
+            raise RunError(
+                f"{self.directory} is a run over events, which ranks items for histories: export it, and recommend with the bundle"
+            )
+        return trained.embedder(dim=dim)
 
     def export(
         self,
@@ -104,7 +117,7 @@ class Run:
             target: directory of the bundle; by default `bundle` in the run's directory.
             dim: keep only the first so many components; by default as the recipe says.
             quantise: `int8` or `none`; by default as the recipe says.
-            baselines: what to set beside the bundle, of `bm25`, `pixels`, `spectrum`, `columns` and `untrained`; by default as the recipe says.
+            baselines: what to set beside the bundle, of those that `evaluate.baselines` takes; by default as the recipe says.
             compress: steps in place of those of the recipe.
             overrides: `key.path=value`, changes to the recipe's blocks `watch`, `export` and `evaluate`; the bundle records them.
             stages: told what is being done.
@@ -139,6 +152,7 @@ class Run:
             "stages": stages,
             "compress": recipe.compress if dim is None and quantise is None else None,
         }
+        from nearfar.learn.actions import TrainedActions
         from nearfar.learn.clips import TrainedClips
         from nearfar.learn.pictures import TrainedPictures
         from nearfar.learn.rows import TrainedRows
@@ -152,6 +166,8 @@ class Run:
             return export_table_bundle(trained, target, **options)
         if isinstance(trained, TrainedSeries):
             return export_series_bundle(trained, target, **options)
+        if isinstance(trained, TrainedActions):
+            return export_recommender(trained, target, **options)
         return export_text_bundle(trained, target, **options)
 
 
@@ -211,7 +227,13 @@ def _train(recipe: Recipe, directory: Path, *, resume: bool, stages: Stages) -> 
             check_enough(prepared.corpus, recipe)
 
     training_wing().run.train_run(
-        recipe, directory, resume=resume, stages=stages, teacher=teacher if recipe.teacher else None, check=check
+        recipe,
+        directory,
+        resume=resume,
+        stages=stages,
+        teacher=teacher if recipe.teacher else None,
+        check=check,
+        embed=embed_content(recipe.of_events.source.items) if recipe.modality == "events" else None,
     )
 
 

@@ -1,10 +1,12 @@
-"""Made data whose truth is known: machines, plants and voices with physics, for tests, demonstrations and figures."""
+"""Made data whose truth is known: machines, plants and voices with physics, a shop with customers, for tests, demonstrations and figures."""
 
 from nearfar.simulate.bearing import Bearing
 from nearfar.simulate.disturbance import Disturbance
 from nearfar.simulate.machine import MachineFault, Regime, RotatingMachine
 from nearfar.simulate.plant import Plant, Upset, simulate_plant
 from nearfar.simulate.rotating_machine import simulate_machine
+from nearfar.simulate.shop import ShopEvent, simulate_shop, write_shop
+from nearfar.simulate.shop_items import ShopItems
 from nearfar.simulate.voices import Utterance, simulate_voices
 from nearfar.simulate.write_csv import write_csv
 from nearfar.simulate.write_wav import write_wav
@@ -16,11 +18,15 @@ __all__ = [
     "Plant",
     "Regime",
     "RotatingMachine",
+    "ShopEvent",
+    "ShopItems",
     "Upset",
     "Utterance",
     "simulate_machine",
     "simulate_plant",
+    "simulate_shop",
     "simulate_voices",
     "write_csv",
+    "write_shop",
     "write_wav",
 ]

@@ -118,6 +118,12 @@ class ReadReport:
         if len(self.examples) < keep:
             self.examples.append(f"{location}: {reason} ({detail})" if detail else f"{location}: {reason}")
 
+    def add(self, other: ReadReport, keep: int = 5) -> None:
+        """Take in what another reading passed over; of examples the first `keep` stay."""
+        for reason, count in other.skipped.items():
+            self.skipped[reason] = self.skipped.get(reason, 0) + count
+        self.examples += other.examples[: max(0, keep - len(self.examples))]
+
     @property
     def skipped_total(self) -> int:
         """How many items were passed over."""

@@ -87,8 +87,9 @@ def _jsonl_rows(path: Path, columns: Sequence[str], report: ReadReport) -> Itera
 
 
 def _jsonl_objects(path: Path, report: ReadReport) -> Iterator[Row]:
+    name = shown(path)
     for number, line in read_lines(path):
-        place = f"{shown(path)}:{number}"
+        place = f"{name}:{number}"
         if line is None:
             report.skip(place, "line too long")
         elif is_broken(line):
@@ -106,7 +107,7 @@ def _jsonl_objects(path: Path, report: ReadReport) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, columns: Sequence[str], report: ReadReport) -> Iterator[Row]:
-    last_line = 0
+    name, last_line = shown(path), 0
 
     def lines() -> Iterator[str]:
         nonlocal last_line
@@ -119,7 +120,7 @@ def _csv_rows(path: Path, columns: Sequence[str], report: ReadReport) -> Iterato
     header: list[str] | None = None
     while True:
         start = last_line + 1
-        place = f"{shown(path)}:{start}"
+        place = f"{name}:{start}"
         try:
             fields = _next_record(reader)
         except csv.Error as error:

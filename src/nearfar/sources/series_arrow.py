@@ -57,10 +57,10 @@ def read_clean_csv(path: Path, roles: Roles, separator: str, decimal: str, zone:
                     if roles.time_step is not None:
                         times.append(_floats(column) * roles.time_step)
                     elif roles.clock is not None:
-                        clocks = np.char.add(b" ", np.char.strip(_bytes(batch.column(roles.clock))))
-                        times.append(np.char.add(np.char.strip(_bytes(column)), clocks))
+                        clocks = np.char.add(b" ", np.char.strip(bytes_of(batch.column(roles.clock))))
+                        times.append(np.char.add(np.char.strip(bytes_of(column)), clocks))
                     else:
-                        times.append(_bytes(column))
+                        times.append(bytes_of(column))
                 for name, parts in texts.items():
                     parts.append(batch.column(name).to_pylist())
     except (pa.ArrowException, UnicodeError, OSError):
@@ -88,8 +88,8 @@ def _floats(column: Any) -> npt.NDArray[np.float64]:
     return floats.astype(np.float64, copy=False)
 
 
-def _bytes(column: Any) -> npt.NDArray[np.bytes_]:
-    """The cells of a column of text as bytes (n,), without a Python object each where all are of one length."""
+def bytes_of(column: Any) -> npt.NDArray[np.bytes_]:
+    """The cells of an Arrow array of text as bytes (n,), without a Python object each where all are of one length."""
     _, offsets, data = column.buffers()
     if not len(column) or data is None or column.offset:
         return np.array([cell.encode() for cell in column.to_pylist()], np.bytes_)

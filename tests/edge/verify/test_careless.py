@@ -1,6 +1,5 @@
 """What careless callers do: interrupt, fork, fill the disk, share a vault among threads of processes."""
 
-import linecache
 import multiprocessing
 import os
 import signal
@@ -10,14 +9,16 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from interrupting import interrupted
 from people_bundle import people_bundle, picture, pictures
 
+import nearfar.edge.sealed.database as database_module
 import nearfar.edge.verify.vault as vault_module
 from nearfar.edge.verify import Verifier
 from nearfar.edge.verify.attempts import AttemptPolicy
 from nearfar.errors import StoreError
 
-OWN = str(Path(vault_module.__file__).parent)
+OWN = tuple(str(Path(module.__file__).parent) for module in (vault_module, database_module))
 UNBOUNDED = AttemptPolicy(free=10**6, most=10**7, burst=10**7)
 
 
@@ -33,33 +34,6 @@ def path(bundle, tmp_path):
     return tmp_path / "v"
 
 
-def interrupted(do, line):
-    """Whether Ctrl-C came at the given line that `do` runs of our own."""
-    left = line
-
-    def trace(frame, event, _):
-        nonlocal left
-        if not frame.f_code.co_filename.startswith(OWN):
-            return None
-        # Python looks for signals at calls and jumps, never as a `with` block begins or ends; a trace would come there, and leave a lock
-        # behind that no Ctrl-C leaves.
-        code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).lstrip()
-        if event == "line" and not code.startswith(("with ", "try:")):
-            left -= 1
-            if left == 0:
-                raise KeyboardInterrupt
-        return trace
-
-    sys.settrace(trace)
-    try:
-        do()
-    except KeyboardInterrupt:
-        return True
-    finally:
-        sys.settrace(None)
-    return False
-
-
 @pytest.mark.parametrize("step", [11, pytest.param(1, marks=pytest.mark.recipe)])
 def test_ctrl_c_at_each_line(path, step):
     """The attempt is counted or not; the vault goes on, and another process need not wait for a lock that is left."""
@@ -67,7 +41,7 @@ def test_ctrl_c_at_each_line(path, step):
     with Verifier.open(path) as verifier, Verifier.open(path) as other:
         other._vault.connection.execute("PRAGMA busy_timeout = 0")
         line = 1
-        while interrupted(lambda: verifier.verify("ann", picture(9, 1)), line):
+        while interrupted(OWN, lambda: verifier.verify("ann", picture(9, 1)), line):
             (ann,) = other.identities()
             assert ann.failures in (failed, failed + 1), line
             failed = ann.failures
@@ -75,7 +49,7 @@ def test_ctrl_c_at_each_line(path, step):
         assert verifier.verify("ann", picture(1, 60)).accepted
         assert line > 100
         line = 1
-        while interrupted(partial(verifier.enroll, f"b{line}", pictures(2, 3), allow_duplicate=True), line):
+        while interrupted(OWN, partial(verifier.enroll, f"b{line}", pictures(2, 3), allow_duplicate=True), line):
             assert {one.identity for one in other.identities()} - {f"b{line}"} == {"ann"}
             if len(other.identities()) == 2:
                 other.revoke(f"b{line}")

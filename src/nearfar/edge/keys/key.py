@@ -9,8 +9,8 @@ from nearfar.edge.keys.primitives import derive, wrap
 
 KEY_BYTES = 32
 
-Purpose = Literal["database", "derived", "templates"]
-"""What a subkey is for: the SQLite file, the sealed files derived from it, biometric templates."""
+Purpose = Literal["database", "derived", "templates", "history"]
+"""What a subkey is for: the SQLite file, the sealed files derived from it, biometric templates, what the user did."""
 
 
 class Key:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from nearfar.bundle import Bundle
+from nearfar.edge.sealed.kept_bundle import bundle_folder, drop_other_bundles, put_bundle
 from nearfar.edge.verify.attempts import IDENTIFICATION
 from nearfar.edge.verify.audit import AuditEntry, ExportCheck, write_export
 from nearfar.edge.verify.change import Change
@@ -16,13 +17,7 @@ from nearfar.edge.verify.clock import ForwardClock
 from nearfar.edge.verify.enrolled import EnrolledIdentity
 from nearfar.edge.verify.enrolment import EnrolmentError
 from nearfar.edge.verify.vault import Vault
-from nearfar.edge.verify.vault_bundle import (
-    bundle_folder,
-    drop_other_bundles,
-    encoder_digest,
-    match_threshold,
-    put_bundle,
-)
+from nearfar.edge.verify.vault_bundle import encoder_digest, match_threshold
 from nearfar.errors import BundleError
 
 
@@ -169,7 +164,7 @@ class Keeping:
         """
         head, entries = self._vault.audit()
         lines = ((text, sealed) for _, text, sealed in entries)
-        return write_export(Path(path), self._vault.seal.vault, head.audit_first, head.audit_before, lines)
+        return write_export(Path(path), self._vault.seal.identifier, head.audit_first, head.audit_before, lines)
 
     @property
     def audit_link(self) -> str:

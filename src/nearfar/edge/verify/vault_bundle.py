@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from nearfar.bundle import Bundle, BundleWriter
+from nearfar.bundle import Bundle
 from nearfar.bundle.bundle import CARD, MANIFEST
+from nearfar.edge.sealed.kept_bundle import bundle_folder
 from nearfar.errors import BundleError, DataError, StoreError
 
 _COMPONENTS: Final = 128
-_PREFIX = "bundle-"
-_OF_DIGEST = 16
 
 
 def check_kind(bundle: Bundle) -> None:
@@ -52,21 +50,6 @@ def encoder_digest(bundle: Bundle, components: int) -> str:
         "components": components,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def bundle_folder(directory: Path, digest: str) -> Path:
-    """Where the bundle of a digest lies in a vault: by its name an interrupted change of bundles is told from a finished one."""
-    return directory / f"{_PREFIX}{digest[:_OF_DIGEST]}"
-
-
-def put_bundle(directory: Path, bundle: Bundle) -> Bundle:
-    """Copy a bundle into a vault's directory.
-
-    Raises:
-        BundleError: the bundle has changed, or the disk is full.
-    """
-    with BundleWriter(bundle_folder(directory, bundle.digest)) as writer:
-        return writer.copy(bundle)
 
 
 def match_threshold(bundle: Bundle, threshold: float | None) -> float:
@@ -118,10 +101,3 @@ def open_bundle(directory: Path, digest: str) -> Bundle:
             "backup, or make a new vault with this bundle and enrol again"
         )
     return bundle
-
-
-def drop_other_bundles(directory: Path, digest: str) -> None:
-    """Remove what is left of the bundles that a vault had before; the caller keeps others from changing it."""
-    for place in directory.glob(f"*{_PREFIX}*"):
-        if place != bundle_folder(directory, digest):
-            shutil.rmtree(place, ignore_errors=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from nearfar.bundle import Bundle
 from nearfar.edge.encoder import Encoder
 from nearfar.edge.keys import Ask, Key, ask_at_terminal, has_key, open_key
+from nearfar.edge.sealed.key_place import check_place
 from nearfar.edge.verify.attempts import IDENTIFICATION, AttemptBook, AttemptPolicy
 from nearfar.edge.verify.clock import ForwardClock
 from nearfar.edge.verify.decision import Decision, Enrolment, Identification
@@ -19,7 +20,6 @@ from nearfar.edge.verify.enrolment import LEAST_SAMPLES, EnrolmentError, agreein
 from nearfar.edge.verify.head import Head
 from nearfar.edge.verify.intake import Intake
 from nearfar.edge.verify.keeping import Keeping
-from nearfar.edge.verify.key_place import check_place
 from nearfar.edge.verify.names import check_name
 from nearfar.edge.verify.new_vault import first_head, make_vault
 from nearfar.edge.verify.record import Record
@@ -142,7 +142,7 @@ class Verifier(Keeping):
                 "directory back from a backup, or enrol the first identity with a bundle to make one"
             )
         if key is not None:
-            check_place(target, key)
+            check_place(target, key, "vault")
         secret = ask if isinstance(ask, Key) else open_key(target, ask=ask)
         return cls._opened(
             target,

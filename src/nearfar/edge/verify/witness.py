@@ -31,7 +31,7 @@ def read_witness(path: Path, seal: Seal) -> int | None:
         genuine = (
             type(counter) is int
             and 0 <= counter < 2**63
-            and content["vault"] == seal.vault.hex()
+            and content["vault"] == seal.identifier.hex()
             and hmac.compare_digest(bytes.fromhex(content["mark"]), seal.mark(counter))
         )
     except FileNotFoundError:
@@ -56,7 +56,7 @@ def write_witness(path: Path, seal: Seal, counter: int) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    content = {"vault": seal.vault.hex(), "counter": counter, "mark": seal.mark(counter).hex()}
+    content = {"vault": seal.identifier.hex(), "counter": counter, "mark": seal.mark(counter).hex()}
     try:
         with derived_file(path) as file:
             file.write(json.dumps(content).encode() + b"\n")

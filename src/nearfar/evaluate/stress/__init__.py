@@ -3,6 +3,7 @@
 from nearfar.evaluate.stress.attributes import AttributeLeak, attribute_leak
 from nearfar.evaluate.stress.groups import GroupRates, group_rates, max_ratio
 from nearfar.evaluate.stress.inversion import Inversion, invert, measure_inversion
+from nearfar.evaluate.stress.membership import Membership, membership
 from nearfar.evaluate.stress.noise import NoiseRate, fnmr_by_noise
 from nearfar.evaluate.stress.stolen_key import KeyedTrials, keyed_trials
 from nearfar.evaluate.stress.unlinkability import Unlinkability, d_sys, unlinkability
@@ -12,6 +13,7 @@ __all__ = [
     "GroupRates",
     "Inversion",
     "KeyedTrials",
+    "Membership",
     "NoiseRate",
     "Unlinkability",
     "attribute_leak",
@@ -22,5 +24,6 @@ __all__ = [
     "keyed_trials",
     "max_ratio",
     "measure_inversion",
+    "membership",
     "unlinkability",
 ]

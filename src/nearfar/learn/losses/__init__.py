@@ -11,6 +11,7 @@ from nearfar.learn.losses.pairs import Match, Negatives
 from nearfar.learn.losses.pairwise import contrastive, contrastive_by_label
 from nearfar.learn.losses.redundancy import barlow_twins, vicreg
 from nearfar.learn.losses.regression import byol, simsiam
+from nearfar.learn.losses.sampled import calibrated_bce, gbce_power, sampled_softmax
 from nearfar.learn.losses.sigmoid import siglip
 from nearfar.learn.losses.triplet import triplet, triplet_by_label
 
@@ -20,11 +21,13 @@ __all__ = [
     "arcface",
     "barlow_twins",
     "byol",
+    "calibrated_bce",
     "clip",
     "contrastive",
     "contrastive_by_label",
     "cosent",
     "cosface",
+    "gbce_power",
     "info_nce",
     "margin_loss",
     "moco",
@@ -33,6 +36,7 @@ __all__ = [
     "nt_xent",
     "proxy_anchor",
     "proxy_nca",
+    "sampled_softmax",
     "siglip",
     "simsiam",
     "sinkhorn",

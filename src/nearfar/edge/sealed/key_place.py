@@ -1,4 +1,4 @@
-"""Whether the key of a vault is kept where its owner keeps it."""
+"""Whether the key of a sealed directory is kept where its owner keeps it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from nearfar.edge.keys.record import read_record
 from nearfar.errors import KeyUnavailableError
 
 
-def check_place(directory: Path, key: str) -> None:
-    """Refuse a vault that says its key is elsewhere: it may be somebody else's vault, put in the place of the right one.
+def check_place(directory: Path, key: str, noun: str) -> None:
+    """Refuse a directory that says its key is elsewhere: it may be somebody else's, put in the place of the right one.
 
     Args:
-        directory: of the vault.
+        directory: with `key.json`.
         key: `keystore:NAME`, `credential:NAME`, `passphrase` or `file:PATH`.
+        noun: what it is, for the message.
 
     Raises:
         KeyUnavailableError: the key is kept elsewhere, `key` is no such place, or there is no record of it.
@@ -23,5 +24,5 @@ def check_place(directory: Path, key: str) -> None:
     if said != expected:
         raise KeyUnavailableError(
             f"{directory}: its key is kept by {said}, and not by {expected} as you say; if you did not move it (`nearfar key move`), this is "
-            "not your vault: put the whole directory back from a backup that you trust"
+            f"not your {noun}: put the whole directory back from a backup that you trust"
         )

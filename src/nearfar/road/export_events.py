@@ -1,0 +1,184 @@
+"""From trained encoders of items and histories to the bundle that ships, with what was measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nearfar.errors import RunError
+from nearfar.progress import Stages
+from nearfar.road.actions_of_run import cases_of, transitions_of
+from nearfar.road.draft import Draft, shipping
+from nearfar.road.measure_membership import measure_membership
+from nearfar.road.measure_ranking import compare_rankers
+from nearfar.road.provenance import provenance_of
+
+if TYPE_CHECKING:
+    from nearfar.bundle import Bundle
+    from nearfar.edge.recommend.prior import Prior
+    from nearfar.learn.actions import TrainedActions
+    from nearfar.recipe.compress import Compress
+
+_GRAPH = "history.onnx"
+
+
+def export_recommender(
+    trained: TrainedActions,
+    target: Path,
+    *,
+    dim: int | None,
+    quantise: str,
+    baselines: Sequence[str],
+    stages: Stages,
+    compress: Compress | None = None,
+) -> Bundle:
+    """Write the bundle of a trained run over events: graph, catalogue, prior, figures, card.
+
+    First as a draft, through which the weights of the parts are chosen on validation cases; then with these, and so it is measured on the
+    test. Nothing is fitted to what it is measured on, and nothing is fitted again afterwards.
+
+    Args:
+        trained: the run.
+        target: directory of the bundle.
+        dim: no shorter vectors are known for events.
+        quantise: `int8` or `none`, of the graph; vectors of items are int8 always.
+        baselines: what to measure beside the bundle, of `popularity`, `item_knn`, `transitions` and `untrained`.
+        stages: told what is being done.
+        compress: no such steps are known for events.
+
+    Raises:
+        BundleError: where it cannot be written; what was there stays.
+        RunError: where the encoder cannot be turned into a graph, or there is something to compress by or to cut.
+    """
+    if compress is not None:
+        raise RunError(
+            "compress is for text and pictures; of a recommender, encoder.dim and recommend.prior.mb say how small it is"
+        )
+    if dim is not None and dim != trained.recipe.of_events.encoder.dim:
+        raise RunError(
+            f"dim is {dim}, but vectors of items cannot be cut: set encoder.dim of the recipe, and train again"
+        )
+    with shipping(target) as (writer, folder):
+        draft = _blended(trained, _draft(trained, quantise=quantise, stages=stages), folder / "draft", stages)
+        bundle = draft.written(folder / "bundle")
+        metrics = compare_rankers(trained, bundle, baselines=baselines, stages=stages)
+        private = measure_membership(trained, bundle, stages=stages)
+        return draft.fill(writer, metrics=metrics | ({"privacy": private} if private else {}))
+
+
+def _draft(trained: TrainedActions, *, quantise: str, stages: Stages) -> Draft:
+    """The bundle of a recommender with the encoder's part of the score alone."""
+    import numpy as np
+
+    from nearfar.bundle import Manifest, Tower
+    from nearfar.bundle.manifest import RecommenderRecord
+    from nearfar.edge.recommend.catalogue_files import FACTS, NAMES, POPULARITY, PRIOR, SCALES, VECTORS, catalogue_files
+    from nearfar.road.actions_of_run import training_actions
+
+    recipe, corpus, settings = trained.recipe, trained.corpus, trained.recipe.of_events.recommend
+    tick = stages("exporting")
+    count = len(corpus.names)
+    acted = np.bincount(training_actions(corpus)[0], minlength=count)
+    shares = (acted + 1.0) / (acted.sum() + count)
+    graph = trained.export_graph(quantise)
+    if graph.weights != quantise and quantise == "int8":
+        tick(0, f"kept in float: int8 would agree by a cosine of {graph.agreement:.3f} only")
+    files = {
+        _GRAPH: graph.content,
+        **catalogue_files(corpus.names, trained.item_vectors(), np.log(shares), _prior(trained), _facts(trained)),
+    }
+    tick(1)
+    tower = Tower(graph=_GRAPH)
+    manifest = Manifest(
+        name=recipe.name,
+        kind="recommender",
+        towers={"query": tower, "document": tower},
+        dim=recipe.of_events.encoder.dim,
+        frontend=corpus.settings,
+        recommender=RecommenderRecord(
+            items=count,
+            names=NAMES,
+            vectors=VECTORS,
+            scales=SCALES,
+            popularity=POPULARITY,
+            prior=PRIOR if PRIOR in files else None,
+            facts=FACTS if FACTS in files else None,
+            half_life=settings.half_life,
+            noise=settings.noise,
+            signed_by=settings.signed_by,
+            cold=corpus.counts.cold,
+        ),
+        provenance=provenance_of(
+            recipe, fingerprint=corpus.counts.fingerprint, data_counts=_counts(trained), augmentations=_copies(trained)
+        ),
+    )
+    return Draft(files, manifest)
+
+
+def _blended(trained: TrainedActions, draft: Draft, folder: Path, stages: Stages) -> Draft:
+    """The draft with the weights that validation chose; a prior that has none is left out."""
+    from nearfar.edge.recommend.catalogue import Catalogue
+    from nearfar.edge.recommend.ranker import DeviceRanker
+    from nearfar.edge.recommend.scorer import Scorer
+    from nearfar.learn.data.split import VALIDATION
+    from nearfar.road.blend import choose_blend
+
+    recipe, record = trained.recipe, draft.manifest.recommender
+    assert record is not None
+    task = cases_of(trained.corpus, VALIDATION, most=recipe.evaluate.max_queries, seed=recipe.seed)
+    bundle = draft.written(folder)
+    ranker = DeviceRanker(Scorer(bundle, Catalogue.open(bundle)))
+    tick = stages("choosing the blend", 2 * len(task.targets))
+    chosen = choose_blend(ranker, task, recipe.of_events.recommend.blend, tick=tick).weights
+    changes: dict[str, Any] = {f"{part}_weight": weight for part, weight in chosen._asdict().items()}
+    files = dict(draft.files)
+    if record.prior is not None and not chosen.prior:
+        del files[record.prior]
+        changes["prior"] = None
+    return Draft(files, draft.manifest.model_copy(update={"recommender": record.model_copy(update=changes)}))
+
+
+def _prior(trained: TrainedActions) -> Prior | None:
+    """What came after what in training, within the size that the recipe gives it."""
+    from nearfar.edge.recommend.prior import Prior
+
+    settings = trained.recipe.of_events.recommend
+    budget = round(settings.prior.mb * 1e6)
+    if not budget or settings.blend == "encoder":
+        return None
+    return Prior.of(transitions_of(trained.corpus, settings.prior), budget, smoothing=settings.prior.smoothing)
+
+
+def _facts(trained: TrainedActions) -> list[dict[str, object]]:
+    """What goes along of each item: its title, its categories, and the columns that the recipe names."""
+    events = trained.recipe.of_events
+    content, settings = events.source.items, events.recommend
+    kept = {*settings.facts, *(content.columns.categories if content is not None else ())}
+    if settings.titles:
+        kept.add("title")
+    return [{key: value for key, value in facts.items() if key in kept} for facts in trained.corpus.facts]
+
+
+def _counts(trained: TrainedActions) -> dict[str, int]:
+    """How much of what there was, and what no rule let in."""
+    counts = trained.corpus.counts
+    return {
+        "users": counts.users,
+        "items": counts.items,
+        "cold_items": counts.cold,
+        "actions": counts.actions,
+        "training_actions": counts.train,
+        "validation_actions": counts.validation,
+        "test_actions": counts.test,
+        "held_out_on_unknown_items": counts.misses,
+        "impressions": counts.impressions,
+        "skipped": sum(counts.skipped.values()),
+        **{f"dropped: {rule}": count for rule, count in counts.dropped.items()},
+    }
+
+
+def _copies(trained: TrainedActions) -> list[dict[str, Any]]:
+    """How histories were altered at random."""
+    views = trained.recipe.of_events.views
+    return [views.model_dump(mode="json")] if views.weight else []
