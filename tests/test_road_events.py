@@ -120,8 +120,16 @@ def test_the_blend_is_that_of_validation_alone(run: road.Run, bundle: Bundle) ->
     catalogue = Catalogue.open(bundle)
     if not weights.prior:
         pytest.skip("this bundle has no prior, so the search cannot be done again with it")
-    again = choose_blend(DeviceRanker(Scorer(bundle, catalogue)), ranking_task(trained.corpus, VALIDATION))
-    assert tuple(again.weights) == pytest.approx(tuple(weights))
+    again = choose_blend(
+        [DeviceRanker(Scorer(bundle, catalogue))],
+        ranking_task(trained.corpus, VALIDATION),
+        popularity=trained.popularity_weight(),
+    )
+    assert tuple(again.chosen.weights) == pytest.approx(tuple(weights))
+    assert record.counted is not None
+    open_ones = {each.reach: each._asdict() for each in trained.recipe.of_events.recommend.prior.counted}
+    assert record.counted.model_dump() == open_ones[record.counted.reach]
+    assert record.counted.reach in (bundle.path / "card.md").read_text("utf-8")
 
 
 def test_counts_say_what_was_left_out(bundle: Bundle) -> None:
@@ -185,8 +193,11 @@ def test_one_part_alone_ships_where_the_recipe_says_so(shop: Path, tmp_path: Pat
     bundle = nearfar.train(recipe, tmp_path / "run").export(baselines=[])
     record = bundle.manifest.recommender
     assert record is not None
-    assert Weights.of(record) == Weights(1, 0, 0)
+    weights = Weights.of(record)
+    assert weights[:2] == (1, 0)
+    assert weights.popularity > 0  # as it was trained
     assert record.prior is None
+    assert record.counted is None
     assert "encoder" not in bundle.manifest.metrics  # the same as the bundle
     assert "title" not in Catalogue.open(bundle).facts_of(0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nearfar.bundle.manifest import Metric
+from nearfar.bundle.block import Metric
 from nearfar.edge.monitor.choose import try_candidates
 from nearfar.edge.monitor.fit import Candidate, Fitter
 from nearfar.edge.monitor.make import machine_fitter

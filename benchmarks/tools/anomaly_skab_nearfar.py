@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.bundle.manifest import ScorerTrial
+from nearfar.bundle.monitor_record import ScorerTrial
 from nearfar.edge.monitor.choose import as_candidate, try_candidates
 from nearfar.edge.monitor.decide import Decider, Rule
 from nearfar.edge.monitor.detector import Detector, Embed

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from nearfar.bundle import Bundle, BundleWriter, Manifest, Provenance, Tower, render_card
-from nearfar.bundle.manifest import RecommenderRecord
+from nearfar.bundle.recommender_record import RecommenderRecord
 from nearfar.edge.recommend.catalogue_files import NAMES, POPULARITY, PRIOR, SCALES, VECTORS, catalogue_files
 from nearfar.edge.recommend.prior import Prior
 from nearfar.frontend.settings import EventsSettings
@@ -55,6 +55,7 @@ def write_recommender_bundle(
         kind="recommender",
         towers={"query": tower, "document": tower},
         dim=dim,
+        similarity="dot",
         frontend=frontend,
         recommender=RecommenderRecord(
             items=items,

@@ -1,8 +1,8 @@
 from datetime import UTC, datetime
 
 from nearfar.bundle import Manifest, Metric, Provenance, Tower, render_card
-from nearfar.bundle.manifest import RecommenderRecord
 from nearfar.bundle.recommender_card import history_rows, recommender_rows
+from nearfar.bundle.recommender_record import RecommenderRecord
 from nearfar.frontend.settings import EventsSettings
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tiny_image_bundle import tiny_image_manifest
 
 from nearfar.bundle import Manifest, render_card
-from nearfar.bundle.manifest import Metric, VerificationRecord
+from nearfar.bundle.block import Metric
+from nearfar.bundle.verification_record import VerificationRecord
 from nearfar.frontend import ImageSettings
 
 

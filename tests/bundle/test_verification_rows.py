@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nearfar.bundle.manifest import VerificationRecord
+from nearfar.bundle.verification_record import VerificationRecord
 from nearfar.bundle.verification_rows import verification_rows
 
 

@@ -64,6 +64,16 @@ def test_the_same_event_is_one(mine: Path, nearfar: Command) -> None:
     assert "has 4 events" in out
 
 
+def test_what_counts_for_nothing_says_so(mine: Path, nearfar: Command) -> None:
+    assert "only shown, so it counts for nothing" in nearfar("record", mine, "film-001", "--action", "shown")[1]
+    assert "once an update brings it" in nearfar("record", mine, "film-99", "--action", "view")[1]
+
+
+def test_a_name_to_exclude_that_is_none_is_told(mine: Path, nearfar: Command) -> None:
+    code, _, err = nearfar("recommend", mine, "--exclude", "film-002", "--exclude", "flim-003")
+    assert (code, " ".join(err.split())) == (0, "--exclude flim-003: is not in the catalogue")
+
+
 def test_what_may_be_wanted_next(mine: Path, nearfar: Command) -> None:
     code, out, err = nearfar("recommend", mine, "-k", "3")
     assert (code, err) == (0, "")
@@ -139,7 +149,9 @@ def test_a_history_goes_out_and_comes_in(mine: Path, tmp_path: Path, nearfar: Co
         (("record", "--import", "none.csv"), "there is no such file"),
         (("record", "film-001", "--action", "veiw"), 'did you mean "view"'),
         (("record", "film-001", "--user", "1"), "give it with --import"),
-        (("record", "--import", "KEY", "--column", "film=item"), "say which column holds one of"),
+        (("record", "--import", "KEY", "--column", "film=item"), "is no part of an event"),
+        (("record", "--import", "KEY", "--dwell", "3"), "are of one event"),
+        (("record", "--export", "x.csv", "--action", "view"), "are of one event"),
         (("recommend", "--where", "colour = 'red'"), "no item says 'colour'"),
         (("recommend", "--where", "year >"), "year"),
         (("recommend", "--context", "hour"), "name=value"),
@@ -159,6 +171,10 @@ def test_slips_of_the_pen(mine: Path, nearfar: Command, arguments: tuple[str, ..
 
 def test_what_is_no_history(mine: Path, tmp_path: Path, nearfar: Command) -> None:
     code, _, err = nearfar("recommend", tmp_path / "nothing")
+    assert (code, "there is no history here" in err) == (2, True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").touch()
+    code, _, err = nearfar("recommend", tmp_path / "other")
     assert (code, "is no directory of a history" in err) == (2, True)
     shutil.rmtree(next(mine.glob("bundle-*")))
     code, _, err = nearfar("recommend", mine)

@@ -15,6 +15,7 @@ import typer
 from made_monitor import made_bundle, made_encoder_bundle, made_record, made_settings
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from tests.edge.tiny_recommender_bundle import write_tiny_recommender_bundle
 from tiny_audio_bundle import tiny_audio_settings, write_tiny_audio_bundle
 from tiny_bundle import TEXTS, tiny_graph, tiny_manifest, write_tiny_bundle
 from tiny_image_bundle import tiny_image_graph, write_tiny_image_bundle
@@ -209,6 +210,11 @@ def test_an_operation_that_openvino_lacks_is_one_line(tmp_path: Path) -> None:
 def test_a_reranker_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="is a reranker"):
         convert_to_openvino(write_tiny_reranker(tmp_path / "b"), tmp_path / "ov")
+
+
+def test_a_recommender_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is a recommender"):
+        convert_to_openvino(write_tiny_recommender_bundle(tmp_path / "b"), tmp_path / "ov")
 
 
 def test_a_monitor_is_converted_with_its_encoder_and_refused_without(tmp_path: Path) -> None:

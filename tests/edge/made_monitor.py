@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nearfar.bundle import Bundle, BundleWriter, Manifest, Provenance, Tower
-from nearfar.bundle.manifest import DetectorRecord
+from nearfar.bundle.monitor_record import DetectorRecord
 from nearfar.edge.monitor.decide import decision_statistic
 from nearfar.edge.monitor.detector import Detector, Embed
 from nearfar.edge.monitor.scorers import fit_distance

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nearfar.bundle import Bundle, BundleWriter, Manifest, Provenance, Tower
-from nearfar.bundle.manifest import VerificationRecord
+from nearfar.bundle.verification_record import VerificationRecord
 from nearfar.frontend import ImageSettings
 
 SIZE = 24

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.edge.tiny_bundle import TEXTS, tiny_graph, tiny_manifest, write_tiny_bundle
+from tests.edge.tiny_recommender_bundle import write_tiny_recommender_bundle
 
 from nearfar.bundle import Bundle, BundleWriter, Tower
 from nearfar.edge.encoder import Encoder
@@ -306,3 +307,8 @@ def test_a_broken_vocabulary_is_refused(tmp_path, content):
     graph = tiny_graph(vocab_size(), 32).SerializeToString()
     with pytest.raises(BundleError, match=r"tokenizer\.json: not a tokenizer file"):
         Encoder.open(write_with_graph(tmp_path / "b", graph, tokenizer=content))
+
+
+def test_a_recommender_embeds_no_items(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"is a recommender, .* open it with Recommender\.open"):
+        Encoder(write_tiny_recommender_bundle(tmp_path / "b"))

@@ -22,7 +22,8 @@ from made_monitor import (
 )
 
 from nearfar.bundle import Bundle, BundleWriter
-from nearfar.bundle.manifest import Metric, ScorerTrial
+from nearfar.bundle.block import Metric
+from nearfar.bundle.monitor_record import ScorerTrial
 from nearfar.edge.monitor.calibrate import calibrate, faults_of, watch_of
 from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.distance import Floats

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made_monitor import START, healthy, made_settings
 
-from nearfar.bundle.manifest import ScorerTrial
+from nearfar.bundle.monitor_record import ScorerTrial
 from nearfar.edge.monitor.choose import as_candidate, try_candidates
 from nearfar.edge.monitor.detector import Embed, trailing_mean
 from nearfar.edge.monitor.distance import Floats

@@ -11,7 +11,9 @@ from made_monitor import NAMES, healthy, made_bundle, made_detector, made_encode
 from tiny_bundle import write_tiny_bundle
 
 from nearfar.bundle import Bundle, BundleWriter, describe, render_card
-from nearfar.bundle.manifest import DetectorRecord, Manifest, Metric, ScorerTrial
+from nearfar.bundle.block import Metric
+from nearfar.bundle.manifest import Manifest
+from nearfar.bundle.monitor_record import DetectorRecord, ScorerTrial
 from nearfar.edge.encoder import Encoder
 from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.distance import Floats

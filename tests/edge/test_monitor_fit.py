@@ -9,7 +9,8 @@ import pytest
 from made_monitor import START, healthy, made_settings
 from scipy.stats import binomtest
 
-from nearfar.bundle.manifest import Metric, ScorerTrial
+from nearfar.bundle.block import Metric
+from nearfar.bundle.monitor_record import ScorerTrial
 from nearfar.edge.monitor.decide import decision_statistic
 from nearfar.edge.monitor.fit import Candidate, Fitter, best_first, candidates, fleet_ratio, later_ratios, realised
 from nearfar.edge.monitor.make import FLEET, MachineParts, machine_fitter, make_detector

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from nearfar.bundle import Bundle, BundleWriter, Manifest, Provenance, Tower
-from nearfar.bundle.manifest import RecommenderRecord
+from nearfar.bundle.recommender_record import RecommenderRecord
 from nearfar.edge.recommend.catalogue_files import FACTS, NAMES, POPULARITY, PRIOR, SCALES, VECTORS, catalogue_files
 from nearfar.edge.recommend.prior import Prior
 from nearfar.frontend.settings import EventsSettings
@@ -173,6 +173,7 @@ def write_tiny_recommender_bundle(
         kind="recommender",
         towers={"query": tower, "document": tower},
         dim=dim,
+        similarity="dot",
         frontend=frontend,
         recommender=record,
         provenance=Provenance(recipe={"name": "tiny-films"}, recipe_sha256="0" * 64, data_fingerprint="1" * 64),

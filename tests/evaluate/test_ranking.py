@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,6 +154,20 @@ def test_some_cases_are_those_of_the_whole() -> None:
     part = some_cases(task, np.array([2, 0]))
     whole, of_part = (measure_ranking(of, Fixed(5, 4, 3, 2, 1)) for of in (task, part))
     assert of_part.ranks.tolist() == whole.ranks[[2, 0]].tolist()
+
+
+def test_each_case_has_the_context_of_its_own_moment() -> None:
+    whole = task_of([[0], [1], [2]], [1, 2, 0], 3)
+    values, codes = np.array([[0.5], [1.5], [2.5]], np.float32), np.array([[1], [2], [3]])
+    whole = replace(whole, values=values, codes=codes)
+    some = some_cases(whole, np.array([2, 0]))
+    assert some.values is not None
+    assert some.codes is not None
+    assert some.values.tolist() == [[2.5], [0.5]]
+    assert some.codes.tolist() == [[3], [1]]
+    curious = Curious()
+    measure_ranking(some, curious)
+    assert [(task.values.tolist(), task.codes.tolist()) for task in curious.seen] == [([[2.5], [0.5]], [[3], [1]])]
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:

@@ -28,7 +28,17 @@ def test_weights_follow_kind_dwell_and_rating() -> None:
     assert SHOP.weight_of("shown", dwell=10, rating=1) == 0
     assert SHOP.weight_of("dislike", dwell=1) == -2
     assert SHOP.weight_of("buy", dwell=1, rating=2.5) == -3
+    assert SHOP.weight_of("buy", rating=3) == 3  # not below what is liked
+    assert SHOP.weight_of("dislike", rating=1) == -2  # and disliking a bad one is no liking
     assert SHOP.weight_of("buy", rating=3) == 3
+
+
+def test_an_accident_is_an_action_that_was_shorter_than_the_least_dwell() -> None:
+    frontend = EventsFrontend(EventsSettings(length=1, least_dwell=2.0))
+    assert frontend.is_accident(1.0, 1.99)
+    assert not frontend.is_accident(1.0, 2.0)
+    assert not frontend.is_accident(1.0, None)
+    assert not frontend.is_accident(0.0, 0.0)
 
 
 def test_without_kinds_every_action_counts_one() -> None:

@@ -43,6 +43,9 @@ def test_every_place_looks_for_what_came_next(window):
         for place in range(items.shape[1] + 1):
             seen = items[row, :place][items[row, :place] >= 0]
             if not len(seen):
+                # Only what came first of all follows on nothing; before a later window lie actions that it does not show.
+                first = trained[:window] if place < items.shape[1] and items[row, place] == trained[0] else []
+                assert targets[row, place][targets[row, place] >= 0].tolist() == list(first)
                 continue
             assert (np.diff(seen) == 1).all()
             wanted = trained[trained > seen[-1]][:window] if place == items.shape[1] or items[row, place] >= 0 else []
@@ -71,6 +74,14 @@ def test_every_training_action_becomes_a_target():
     found = [rows[Share(step, np.arange(len(rows)))].targets.numpy().ravel() for step in range(40)]
     trained = np.flatnonzero(corpus.side == TRAIN)
     np.testing.assert_array_equal(np.setdiff1d(np.concatenate(found), [-1]), trained)
+
+
+def test_windows_of_a_long_history_begin_elsewhere_each_time():
+    rows = rows_of(shuffled(made_actions()))
+    users, counts = np.unique(rows.windows[:, 0], return_counts=True)
+    long = np.flatnonzero(rows.windows[:, 0] == users[counts.argmax()])
+    begins = {tuple(rows[Share(step, long)].histories.items[:, 0].tolist()) for step in range(20)}
+    assert len(begins) > 5
 
 
 def test_inputs_are_those_of_the_frontend():
@@ -110,6 +121,15 @@ def test_pairs_are_near_each_other_and_weighed_by_both():
     np.testing.assert_allclose(
         batch.pairs.weights.numpy(), np.sqrt(corpus.weights[first] * corpus.weights[second]), rtol=1e-6
     )
+
+
+def test_an_item_is_no_pair_with_itself():
+    corpus = made_actions()
+    corpus = replace(corpus, items=corpus.items % 3)
+    batch = rows_of(corpus, together=ActedTogetherPairing(kind="acted_together"))[Share(0, np.arange(60))]
+    first, second = batch.pairs.items.numpy().T
+    assert len(first)
+    assert (first != second).all()
 
 
 def test_actions_that_are_no_targets_stay_in_histories():

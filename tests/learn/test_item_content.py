@@ -53,6 +53,11 @@ def test_facts_are_what_is_there() -> None:
     assert facts_of(row) == {"title": "Lamp", "kind": ["x"], "year": 1999}
 
 
+def test_a_fact_that_is_a_number_of_the_item_is_a_number_though_csv_has_text() -> None:
+    row = ItemRow("1", numbers={"price": 3.5}, facts={"price": "3.50", "shelf": "07"})
+    assert facts_of(row) == {"price": 3.5, "shelf": "07"}
+
+
 def test_vectors_of_bundles_become_unit_rows_side_by_side() -> None:
     rows = [lamp("1", "a"), lamp("2", "b")]
     known = {

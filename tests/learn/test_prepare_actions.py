@@ -200,6 +200,12 @@ def test_rare_items_are_cold_with_content_and_left_out_without(tmp_path: Path) -
     assert left_out.content is not None
 
 
+def test_a_table_that_knows_none_of_the_items_is_refused(tmp_path: Path) -> None:
+    items = items_csv(tmp_path / "items.csv", [("A1", "Red lamp", "light", "1"), ("A2", "Blue lamp", "light", "2")])
+    with pytest.raises(DataError, match=r"knows no item of the log: it has 'A1' in .*, and the log 'a'.*columns\.item"):
+        corpus_of(tmp_path, visits({"u": "abxa", "v": "aaby"}), items=items)
+
+
 def test_bad_rows_are_counted_or_refused(tmp_path: Path) -> None:
     log = [*visits({"u": "abcd"}), {"user": "", "item": "a", "timestamp": 5}]
     assert corpus_of(tmp_path, log).counts.skipped == {"no user": 1}

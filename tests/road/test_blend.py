@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nearfar.edge.recommend.scorer import Parts, Weights
-from nearfar.evaluate.ranking import RankingTask, measure_ranking
+from nearfar.evaluate.ranking import RankingTask, measure_ranking, some_cases
 from nearfar.road.blend import choose_blend, weighted
 
 ITEMS, CASES = 40, 300
@@ -60,53 +60,71 @@ class Blended:
 
 def test_two_parts_that_each_know_something_are_joined() -> None:
     task, made = made_task(), Made(1.5, 1.5)
-    chosen = choose_blend(made, task)
-    assert chosen.weights.encoder == 1
-    assert 0.25 < chosen.weights.prior < 4
+    blend = choose_blend([made], task, popularity=0.1)
+    assert blend.chosen.weights.encoder == 1
+    assert 0 < blend.chosen.weights.prior <= 6
     figures = {
         name: measure_ranking(task, Blended(made, weights)).ndcg.mean()
         for name, weights in {
-            "both": chosen.weights,
+            "both": blend.chosen.weights,
             "encoder": Weights(1, 0, 0),
             "prior": Weights(0, 1, 0),
         }.items()
     }
     assert figures["both"] > 1.1 * max(figures["encoder"], figures["prior"])
     # What was told of the combination is what it measures.
-    assert dict(chosen.tried)[chosen.weights] == pytest.approx(figures["both"])
+    assert blend.chosen.ndcg == pytest.approx(figures["both"])
+    assert blend.chosen in blend.tried
 
 
-def test_a_part_that_knows_nothing_counts_next_to_nothing() -> None:
-    weights = choose_blend(Made(3.0, 0.0), made_task()).weights
-    assert weights.prior < 0.1 * weights.encoder
-    weights = choose_blend(Made(0.0, 3.0), made_task()).weights
-    assert weights.encoder < 0.1 * weights.prior
+def test_a_part_that_knows_nothing_counts_little() -> None:
+    assert choose_blend([Made(4.0, 0.0)], made_task(), popularity=0.0).chosen.weights == Weights(1, 0, 0)
+    assert choose_blend([Made(0.0, 1.0)], made_task(), popularity=0.0).chosen.weights.prior in (6, 12)
+    assert choose_blend([Made(1.0, 0.05)], made_task(), popularity=0.0).chosen.weights.prior <= 1.5
 
 
-def test_a_part_that_says_nothing_at_all_is_left_out() -> None:
+def test_of_several_priors_the_best_is_taken() -> None:
+    chosen = choose_blend([Made(1.5, 0.5), Made(1.5, 4.0), Made(1.5, 1.0)], made_task(), popularity=0.0).chosen
+    assert chosen.prior == 1
+
+
+def test_without_a_difference_the_default_stays() -> None:
     class Silent(Made):
         def parts(self, task: RankingTask, cases: np.ndarray) -> Parts:
             encoder, prior, popularity = super().parts(task, cases)
-            return Parts(encoder, np.zeros_like(prior), np.zeros_like(popularity))
+            return Parts(encoder, np.zeros_like(prior), popularity)
 
-    assert choose_blend(Silent(1.0, 1.0), made_task()).weights == Weights(1, 0, 0)
+    blend = choose_blend([Silent(1.0, 1.0)] * 2, made_task(), popularity=0.0)
+    assert blend.chosen == blend.tried[0]
+    assert blend.chosen.weights == Weights(1, 6, 0)
 
 
-def test_only_ratios_count() -> None:
-    """An encoder whose products are a thousand times as large gets the prior a thousand times as heavy."""
-    task = made_task()
-    plain, large = (choose_blend(Made(1.5, 1.5, scale), task) for scale in (1.0, 1000.0))
-    assert large.weights.prior == pytest.approx(1000 * plain.weights.prior, rel=1e-3)
+def test_popularity_comes_with_the_encoder() -> None:
+    tried = choose_blend([Made(1.0, 1.0)], made_task(), popularity=0.7).tried
+    assert {of.weights.popularity for of in tried if of.weights.encoder} == {0.7}
+    assert {of.weights.popularity for of in tried if not of.weights.encoder} == {0.0}
 
 
 def test_the_same_cases_give_the_same_blend() -> None:
-    first, second = (choose_blend(Made(1.0, 2.0), made_task()) for _ in range(2))
+    first, second = (choose_blend([Made(1.0, 2.0)], made_task(), popularity=0.5) for _ in range(2))
     assert first == second
 
 
 def test_one_part_alone_needs_no_search() -> None:
-    assert choose_blend(Made(1, 1), made_task(), "encoder").weights == Weights(1, 0, 0)
-    assert choose_blend(Made(1, 1), made_task(), "prior").weights == Weights(0, 1, 0)
+    task, made = made_task(), [Made(1, 1)]
+    assert choose_blend(made, task, "encoder", popularity=0.5).chosen.weights == Weights(1, 0, 0.5)
+    assert choose_blend(made, task, "prior", popularity=0.5).chosen.weights == Weights(0, 1, 0)
+
+
+def test_a_prior_alone_is_still_one_of_several() -> None:
+    blend = choose_blend([Made(0, 0.5), Made(0, 3)], made_task(), "prior", popularity=0.5)
+    assert blend.chosen.prior == 1
+    assert blend.chosen.weights == Weights(0, 1, 0)
+
+
+def test_without_cases_the_default_stays() -> None:
+    none = some_cases(made_task(), np.arange(0))
+    assert choose_blend([Made(1, 1)], none, popularity=0.5).chosen.weights == Weights(1, 6, 0.5)
 
 
 def test_weights_weigh() -> None:

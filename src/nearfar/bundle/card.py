@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 
 from nearfar.bundle import audio_card, monitor_card, recommender_card, reranker_card, table_card, verification_card
+from nearfar.bundle.block import Metric
 from nearfar.bundle.compression import compression_table, in_words
-from nearfar.bundle.manifest import Manifest, Metric, TeacherRecord
+from nearfar.bundle.manifest import Manifest, TeacherRecord
 from nearfar.frontend.settings import (
     AudioSettings,
     EventsSettings,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nearfar.bundle.manifest import Agreement, CompressionStep, Manifest, Metric
+from nearfar.bundle.block import Metric
+from nearfar.bundle.manifest import Agreement, CompressionStep, Manifest
 
 _FIGURES = {"ndcg_at_10": "nDCG@10", "knn_accuracy": "kNN accuracy", "view_recall_at_1": "view recall@1"}
 

@@ -85,7 +85,7 @@ def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
     )
     return [
         ("dimensions", ", ".join(str(dim) for dim in (manifest.dim, *sorted(manifest.dims, reverse=True)))),
-        ("similarity", "dot product" if manifest.kind == "recommender" else manifest.similarity),
+        ("similarity", "dot product" if manifest.similarity == "dot" else manifest.similarity),
         ("towers", towers),
     ]
 

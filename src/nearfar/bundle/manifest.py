@@ -8,8 +8,6 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Discriminator,
     Field,
     JsonValue,
@@ -20,6 +18,10 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
+from nearfar.bundle.block import Block, FileName, Finite, Metric, Share
+from nearfar.bundle.monitor_record import DetectorRecord
+from nearfar.bundle.recommender_record import RecommenderRecord
+from nearfar.bundle.verification_record import VerificationRecord
 from nearfar.embedder import Side
 from nearfar.errors import BundleError
 from nearfar.frontend.settings import (
@@ -35,28 +37,21 @@ from nearfar.frontend.settings import (
 FORMAT: Final = 1
 """The manifest format that this version reads and writes."""
 
-# One plain name in the bundle's own folder: no separator of any system, no drive, no "..", nothing hidden.
-FileName = Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,126}\z")]
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Part(BaseModel):
-    """A block of the manifest: unknown keys are refused, values do not change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-
-class Tower(_Part):
+class Tower(Block):
     """One side of a dual encoder."""
 
     graph: FileName
-    """The ONNX file. Of a text encoder, inputs `ids` and `mask`, int64 (n, L); of an image encoder, input `pixels`, float32
-    (n, c, h, w) in [0, 1]; of an audio encoder, input `pcm`, float32 (n, t) in [-1, 1]; of a table encoder, inputs `values`, float32 (n, F), and `codes`, int64 (n, F). Output `embedding`, float32 (n, d), rows of unit length; where the manifest names `classes`, also
+    """The ONNX file. Inputs of a text encoder are `ids` and `mask`, int64 (n, L); of an image encoder `pixels`, float32 (n, c, h, w) in
+    [0, 1]; of an audio encoder `pcm`, float32 (n, t) in [-1, 1]; of a series encoder `window` and `present`, float32 (n, T, F); of a
+    table encoder `values`, float32 (n, F), and `codes`, int64 (n, F); of a recommender those of a history, left padded: `vectors`,
+    float32 (n, L, d), `gaps`, int64 (n, L), `weights` and `mask`, float32 (n, L), and with a context `values` and `codes`.
+
+    Output `embedding`, float32 (n, d), rows of unit length where `similarity` is `cosine`; where the manifest names `classes`, also
     `scores`, float32 (n, classes), one logit a class."""
 
 
-class Scorer(_Part):
+class Scorer(Block):
     """What reads a query and a passage together and says how well they fit (a cross-encoder)."""
 
     graph: FileName
@@ -67,15 +62,7 @@ class Scorer(_Part):
     against a threshold. `free`: scores order the passages of a query, and mean nothing else."""
 
 
-class Metric(_Part):
-    """One measured figure with its 95 % interval, if one was computed."""
-
-    value: Finite
-    low: Finite | None = None
-    high: Finite | None = None
-
-
-class Fusion(_Part):
+class Fusion(Block):
     """The learned linear function that joins the embedding's score with the keyword score."""
 
     features: tuple[str, ...] = Field(min_length=1)
@@ -92,10 +79,7 @@ class Fusion(_Part):
         return self
 
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-
-
-class Head(_Part):
+class Head(Block):
     """A linear classifier over the embeddings, learned from a few labels."""
 
     kind: Literal["prototypes", "logistic"]
@@ -112,7 +96,7 @@ class Head(_Part):
     """What the logits were divided by, so that the likelihoods are those seen on held-out folds; the weights have it in them."""
     penalty: Finite | None = None
     """Of a logistic head: the weight of half the squared norm."""
-    accuracy: dict[str, Share] = {}
+    accuracy: dict[str, Share] = Field(default_factory=dict)
     """Kind of head -> share of held-out labelled items that it got right in cross-validation."""
     target_precision: Share | None = None
     """What the threshold was chosen for."""
@@ -130,119 +114,7 @@ class Head(_Part):
         return self
 
 
-class ScorerTrial(_Part):
-    """How one way to score found faults that were injected into held-out healthy data."""
-
-    features: Literal["raw", "embedding"]
-    by: Literal["centroid", "mahalanobis", "prototypes", "knn"]
-    smooth: PositiveInt = 1
-    auc_pr: Metric
-    """Area under the precision-recall curve over frames, the mean of all machines and draws."""
-
-
-class DetectorRecord(_Part):
-    """What tells healthy from faulty by distance, and when that is an alarm."""
-
-    weights: FileName
-    """A .npz file with the arrays of the detector."""
-    features: Literal["raw", "embedding"]
-    """What is scored: the mean of the last `smooth` frames, or the embedding of the last window."""
-    by: Literal["centroid", "mahalanobis", "prototypes", "knn"]
-    """Distance from what."""
-    smooth: PositiveInt
-    threshold: Finite
-    """Scores above it are alarming."""
-    tail: Literal["conformal", "gpd", "fleet", "given"]
-    """How the threshold was found: from the highest scores of healthy blocks, by their tail, or, from too little data for either,
-    by what later healthy scores of other machines were against their first ones."""
-    fleet_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """How high later healthy scores came against the first ones, over all machines in training; None where there were too few."""
-    block: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    """Seconds of the blocks whose highest scores were looked at."""
-    blocks: Annotated[int, Field(ge=0)]
-    """How many healthy blocks there were."""
-    false_alarms_per_day: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    """What was promised."""
-    needed: PositiveInt
-    out_of: PositiveInt
-    release: Share
-    calm: PositiveInt = 1
-    """It ends only after so many low scores in a row."""
-    settle: Share = 0.0
-    """An alarm ends also below this share of its mean score; 0 turns that off."""
-    cool_down: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    """Seconds after an alarm's end in which the next one is still the same."""
-    adapt: bool = False
-    adapt_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    trials: tuple[ScorerTrial, ...] = ()
-    """The candidates, best first; the first is the one that ships."""
-    remark: str = ""
-    """Why a way to score was no candidate."""
-    realised_per_day: Metric | None = None
-    """False alarms a day on healthy data that came after all this was fitted; None where none was left."""
-
-
-class VerificationRecord(_Part):
-    """How samples are held against templates, and when they match."""
-
-    components: PositiveInt
-    """Of a sealed template, a byte each."""
-    samples: PositiveInt
-    """Samples that the templates were made of with which all this was measured."""
-    threshold: Finite | None = None
-    """Least score of a match; None where no trials could support the target: `nearfar calibrate` sets one."""
-    fmr: Annotated[float, Field(gt=0, lt=1)]
-    """The target."""
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
-    """Of the one-sided Clopper-Pearson bound that keeps it."""
-    trials_of: Literal["validation", "own"] = "validation"
-    """Whose trials chose the threshold: identities held out of training, or those that `nearfar calibrate` was given."""
-    seen: bool = False
-    """Whether the trials, and the figures, are of identities that the encoder was trained on."""
-    identities: Annotated[int, Field(ge=0)] = 0
-    """In those trials."""
-    genuine: Annotated[int, Field(ge=0)] = 0
-    """How many trials there were of a sample against the template of its own identity; `impostor`: of another."""
-    impostor: Annotated[int, Field(ge=0)] = 0
-    realised_fmr: Metric | None = None
-    """At the threshold, on these trials; `high` is the bound."""
-    realised_fnmr: Metric | None = None
-    cohort: FileName | None = None
-    """A .npy file, float32 (m, dim), unit rows, to normalise scores by (AS-norm); scores and threshold are then normalised ones."""
-
-
-class RecommenderRecord(_Part):
-    """What is ranked, and how: a score is a sum of parts, each with the weight that validation chose."""
-
-    items: PositiveInt
-    """How many; row i of `vectors` is line i of `names`."""
-    names: FileName
-    """A file of DEFLATE (zlib): the names of the items, UTF-8, each ended by a newline."""
-    vectors: FileName
-    """A .npy file, int8 (items, dim)."""
-    scales: FileName
-    """A .npy file, float16 (items,): item i is `vectors[i] * scales[i]`."""
-    popularity: FileName
-    """A .npy file, float16 (items,): log of the share of training actions, smoothed, so that no item has none."""
-    prior: FileName | None = None
-    """A .npz file of what comes after what; see `nearfar.edge.recommend.prior`. None where the prior is left out."""
-    facts: FileName | None = None
-    """A file of DEFLATE: JSON, title and other known columns of each item; None where nothing is known."""
-    encoder_weight: Finite = 1.0
-    """Of the encoder's part of the score; `prior_weight` and `popularity_weight` likewise."""
-    prior_weight: Finite = 0.0
-    popularity_weight: Finite = 0.0
-    half_life: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 50.0
-    """Actions after which one counts half in the long-term vector."""
-    noise: Share = 0.0
-    """Of the long-term vector; see the recipe."""
-    signed_by: str | None = None
-    """Public key (Ed25519, hex) of who may change the catalogue of a device."""
-    cold: Annotated[int, Field(ge=0)] = 0
-    """Items among them that nobody had acted on: their vectors are of their content alone."""
-
-
-class TeacherRecord(_Part):
+class TeacherRecord(Block):
     """The bundle whose space this one has learned, so that its vectors of documents can be searched with queries of this one."""
 
     name: str
@@ -250,10 +122,10 @@ class TeacherRecord(_Part):
     """Of that bundle: no other gives the same vectors."""
 
 
-class CompressionStep(_Part):
+class CompressionStep(Block):
     """One step on the way from the trained model to what ships, as it was measured on the validation part."""
 
-    step: dict[str, JsonValue] = {}
+    step: dict[str, JsonValue] = Field(default_factory=dict)
     """Its settings in the recipe; nothing for the trained model in float, the first row."""
     mb: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Size of the bundle after it, in 10^6 bytes; None where no bundle that works came of it."""
@@ -272,7 +144,7 @@ class CompressionStep(_Part):
     """Why it was left out, or why it was kept though nothing is known of its cost."""
 
 
-class Agreement(_Part):
+class Agreement(Block):
     """How far the graphs that ship give the vectors of the model in float that they were made of: cosines on a sample."""
 
     items: PositiveInt
@@ -280,7 +152,7 @@ class Agreement(_Part):
     least: Finite
 
 
-class Provenance(_Part):
+class Provenance(Block):
     """Everything that made this model what it is."""
 
     recipe: dict[str, JsonValue]
@@ -288,17 +160,17 @@ class Provenance(_Part):
     recipe_sha256: str
     data_fingerprint: str
     """Digest of the training data, to tell whether two models saw the same."""
-    data_counts: dict[str, int] = {}
+    data_counts: dict[str, int] = Field(default_factory=dict)
     pairing: tuple[JsonValue, ...] = ()
     augmentations: tuple[JsonValue, ...] = ()
     sampler: str = ""
     negatives: str = ""
     """Where negatives came from, in words; `mining` likewise."""
     mining: str = ""
-    negative_policy: dict[str, JsonValue] = {}
+    negative_policy: dict[str, JsonValue] = Field(default_factory=dict)
     """The same for machines: sources with their numbers, the rule of mining, what was ignored."""
     seed: int = 0
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     """Package -> version, Python included."""
     parent: str | None = None
     """Digest of the bundle that this one was made from."""
@@ -338,7 +210,7 @@ def _creation_time() -> datetime:
     return datetime.fromtimestamp(int(epoch), UTC) if epoch.isdecimal() else datetime.now(UTC).replace(microsecond=0)
 
 
-class Manifest(_Part):
+class Manifest(Block):
     """The content of `manifest.json`."""
 
     format: Literal[1] = FORMAT
@@ -353,7 +225,7 @@ class Manifest(_Part):
         "recommender",
         "text-cross-encoder",
     ] = "text-dual-encoder"
-    towers: dict[Side, Tower] = {}
+    towers: dict[Side, Tower] = Field(default_factory=dict)
     """`query` and `document`; both may name the same graph, and in an image encoder do. A cross-encoder has none."""
     scorer: Scorer | None = None
     """Of a cross-encoder."""
@@ -361,8 +233,9 @@ class Manifest(_Part):
     """Components of an embedding; 0 where nothing is embedded."""
     dims: tuple[PositiveInt, ...] = ()
     """Shorter prefixes that were trained to work on their own (Matryoshka)."""
-    similarity: Literal["cosine", "euclidean"] = "cosine"
-    """`cosine`: rows are of unit length. `euclidean`: they are not, and their distances count."""
+    similarity: Literal["cosine", "euclidean", "dot"] = "cosine"
+    """`cosine`: rows are of unit length. `euclidean`: they are not, and their distances count. `dot`: likewise, and their dot products
+    with the vectors of items count."""
     teacher: TeacherRecord | None = None
     """Of an asymmetric encoder: what may embed the documents of an index in its place, before the index goes to a device."""
     frontend: Frontend
@@ -382,7 +255,7 @@ class Manifest(_Part):
     agreement: Agreement | None = None
     """Of the graphs, through the runtime of the device, with the model after the last step that changed its structure."""
     provenance: Provenance
-    metrics: dict[str, dict[str, Metric]] = {}
+    metrics: dict[str, dict[str, Metric]] = Field(default_factory=dict)
     """What was measured -> figure -> value: `bm25`, `untrained`, `model` and `bundle` lie beside each other."""
 
     @model_validator(mode="after")
@@ -412,6 +285,8 @@ class Manifest(_Part):
             raise ValueError(f"dims are prefixes of an embedding: all must be below dim ({self.dim})")
         if (self.recommender is not None) != (self.kind == "recommender"):
             raise ValueError("the block recommender is of kind recommender, which cannot do without it")
+        if self.similarity == "dot" and self.kind != "recommender":
+            raise ValueError(f"similarity dot is of kind recommender, but kind is {self.kind}")
         if self.verification is not None:
             if self.kind not in ("image-encoder", "audio-encoder"):
                 raise ValueError(f"verification is of encoders of pictures and of sound, but kind is {self.kind}")

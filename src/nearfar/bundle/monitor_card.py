@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from itertools import islice
 
-from nearfar.bundle.manifest import DetectorRecord, Manifest, Metric
+from nearfar.bundle.block import Metric
+from nearfar.bundle.manifest import Manifest
+from nearfar.bundle.monitor_record import DetectorRecord
 from nearfar.frontend.settings import SeriesSettings
 
 _BY = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nearfar.bundle.manifest import Manifest, Metric, RecommenderRecord
+from nearfar.bundle.block import Metric
+from nearfar.bundle.manifest import Manifest
+from nearfar.bundle.recommender_record import RecommenderRecord
 from nearfar.frontend.settings import EventsSettings
 
 LINES = {
@@ -147,7 +149,7 @@ def recommender_rows(record: RecommenderRecord) -> list[tuple[str, str]]:
     return [
         ("items", f"{record.items:,}" + (f" ({record.cold:,} by content alone)" if record.cold else "")),
         ("score", score),
-        ("prior", f"what came after what, counted ({record.prior})" if record.prior else "none"),
+        ("prior", _counted(record)),
         ("long-term vector", f"an action counts half after {record.half_life:g} more"),
         ("catalogue updates", updates),
         *(
@@ -156,6 +158,19 @@ def recommender_rows(record: RecommenderRecord) -> list[tuple[str, str]]:
             else []
         ),
     ]
+
+
+def _counted(record: RecommenderRecord) -> str:
+    """How the prior was counted."""
+    if record.prior is None:
+        return "none"
+    if (by := record.counted) is None:
+        return f"what came after what, counted ({record.prior})"
+    back = f", and {by.back:g} of the way back" if by.back else ""
+    return (
+        f"what came within {by.skip} actions after what ({by.reach}), each further one counting {by.decay:g} of the one before{back}; "
+        f"smoothing {by.smoothing:g}, damping {by.damping:g}, recency {by.recency:g} ({record.prior})"
+    )
 
 
 def history_rows(frontend: EventsSettings) -> list[tuple[str, str]]:

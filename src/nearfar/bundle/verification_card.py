@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nearfar.bundle.manifest import Manifest, Metric
+from nearfar.bundle.block import Metric
+from nearfar.bundle.manifest import Manifest
 from nearfar.bundle.verification_rows import share, verification_rows
 
 FIGURES = {

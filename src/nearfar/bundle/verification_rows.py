@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nearfar.bundle.manifest import Metric, VerificationRecord
+from nearfar.bundle.block import Metric
+from nearfar.bundle.verification_record import VerificationRecord
 
 _TRIALS_OF = {"validation": "people held out of training", "own": "your own people (nearfar calibrate)"}
 _SEEN = "samples held out of training"

@@ -99,24 +99,28 @@ def apply_update(
     updates: Annotated[list[Path], typer.Argument(metavar="UPDATE...", help="Updates, in their order.")],
     as_json: AsJson = False,
 ) -> None:
-    """Take signed updates; the history stays, and items in it that come back are known again."""
-    from nearfar.cli.console import out
-    from nearfar.edge.recommend.recommender import Recommender
+    """Take signed updates; the history stays, and items in it that come back are known again.
 
-    with Recommender.open(directory) as recommender:
-        for update in updates:
-            before = recommender.catalogue
-            recommender.update(update)
-            after = recommender.catalogue
-            new = after.sequence > before.sequence
-            if as_json:
-                typer.echo(
-                    json.dumps({"update": str(update), "taken": new, "sequence": after.sequence, "items": len(after)})
-                )
-                continue
+    The history is not opened, so its key is not needed: the publisher's signature decides.
+    """
+    from nearfar.cli.console import out
+    from nearfar.edge.recommend.catalogue_store import CatalogueStore
+    from nearfar.edge.sealed.kept_bundle import only_bundle
+
+    bundle, store = only_bundle(directory, "history"), CatalogueStore(directory)
+    before = store.load(bundle)
+    for update in updates:
+        after = store.apply(bundle, update)
+        new = after.sequence > before.sequence
+        if as_json:
+            typer.echo(
+                json.dumps({"update": str(update), "taken": new, "sequence": after.sequence, "items": len(after)})
+            )
+        else:
             what = (
                 f"update {after.sequence} taken: {len(before):,} items before, {len(after):,} now"
                 if new
                 else "was taken before"
             )
             out.print(f"{update}: {what}", markup=False, highlight=False, soft_wrap=True)
+        before = after

@@ -16,7 +16,7 @@ from nearfar.progress import Tick
 
 if TYPE_CHECKING:
     from nearfar.bundle import Metric
-    from nearfar.bundle.manifest import DetectorRecord
+    from nearfar.bundle.monitor_record import DetectorRecord
 
 out = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nearfar.bundle import Bundle
-    from nearfar.bundle.manifest import Metric
+    from nearfar.bundle.block import Metric
     from nearfar.edge.verify.samples import SampleColumns
     from nearfar.road.evaluate_identity import IdentityReport
 

@@ -74,6 +74,9 @@ def recommend(
                 k, context=moment, exclude=exclude or (), where=where, diversity=diversity, seen=seen
             )
         new = recommender.is_new
+        strange = [name for name in exclude or () if recommender.catalogue.number_of(name) is None]
+    for name in strange:
+        notes.print(f"--exclude {name}: is not in the catalogue", style="yellow", markup=False, soft_wrap=True)
     if as_json:
         typer.echo(json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=1, default=str))
         return

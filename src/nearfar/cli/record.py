@@ -12,16 +12,17 @@ from nearfar.cli.history_options import Directory, Place, moment, pairs
 if TYPE_CHECKING:
     from nearfar.edge.recommend.answers import Event
     from nearfar.edge.recommend.recommender import Recommender
-    from nearfar.sources.event_log import EventNames
-
-_COLUMNS = ("item", "time", "user", "action", "dwell", "rating")
 
 
 def record(
     directory: Directory,
     item: Annotated[str | None, typer.Argument(metavar="ITEM", help="The name of what was acted on.")] = None,
     action: Annotated[
-        str, typer.Option("--action", help="The kind of action, where the bundle tells kinds apart.")
+        str,
+        typer.Option(
+            "--action",
+            help="The kind of action, where the bundle tells kinds apart; with --import, of a file that does not say it.",
+        ),
     ] = "",
     dwell: Annotated[float | None, typer.Option("--dwell", help="Seconds spent on it.")] = None,
     rating: Annotated[float | None, typer.Option("--rating", help="What the user gave it.")] = None,
@@ -40,7 +41,7 @@ def record(
         typer.Option(
             "--column",
             metavar="WHAT=NAME",
-            help="With --import: which column holds item, time, user, action, dwell or rating; by default the ones of these names.",
+            help="With --import: which column holds item, time, user, action, dwell or rating; by default the one of that name.",
         ),
     ] = None,
     user: Annotated[str | None, typer.Option("--user", help="With --import: whose rows of several users.")] = None,
@@ -67,9 +68,11 @@ def record(
 
     if sum(given is not None for given in (item, import_file, export)) != 1:
         raise DataError("record: say what was acted on (ITEM), or which file to read (--import) or to write (--export)")
-    names = _names(column)
-    if import_file is None and (names is not None or user is not None):
+    columns = pairs(column, "--column")
+    if import_file is None and (columns or user is not None):
         raise DataError("--column and --user say how to read a file: give it with --import")
+    if item is None and (at is not None or dwell is not None or rating is not None or (export is not None and action)):
+        raise DataError("--action, --at, --dwell and --rating are of one event: give its ITEM")
     if import_file is not None and not import_file.exists():
         raise DataError(f"{import_file}: there is no such file: check the path")
     time = None if at is None else moment(at, "--at")  # before a directory and its key are made
@@ -80,7 +83,7 @@ def record(
             typer.echo(f"{export}: {_events(count)}; whoever reads the file reads them")
             return
         if import_file is not None:
-            done = recommender.import_history(import_file, names, user=user, timezone=timezone)
+            done = recommender.import_history(import_file, columns, user=user, action=action, timezone=timezone)
             show_skipped(done.skipped, done.examples)
             known = done.read - done.new
             again = f", {known:,} were there already" if known else ""
@@ -90,10 +93,8 @@ def record(
             return
         assert event is not None
         new = recommender.record(event)
-        strange = recommender.catalogue.number_of(event.item) is None
         what = f"{event.item}: {'recorded' if new else 'was recorded before, and is one event'}"
-        note = "; not in the catalogue, so it counts once an update brings it" if strange else ""
-        typer.echo(f"{what}{note}; {directory} has {_events(len(recommender))}")
+        typer.echo(f"{what}{_note(recommender, event)}; {directory} has {_events(len(recommender))}")
 
 
 def _open_or_make(directory: Path, bundle: Path | None, key: str | None, event: Event | None) -> Recommender:
@@ -117,23 +118,22 @@ def _open_or_make(directory: Path, bundle: Path | None, key: str | None, event: 
     return Recommender.create(directory, opened, key=key or "passphrase")
 
 
-def _names(column: list[str] | None) -> EventNames | None:
-    from nearfar.errors import DataError
-    from nearfar.sources.event_log import EventNames
+def _note(recommender: Recommender, event: Event) -> str:
+    """What an event does, where one may not expect it."""
+    from nearfar.frontend.events import EventsFrontend
+    from nearfar.frontend.settings import EventsSettings
 
-    if not column:
-        return None
-    given = pairs(column, "--column")
-    if strange := [name for name in given if name not in _COLUMNS]:
-        raise DataError(f"--column {strange[0]}=...: say which column holds one of {', '.join(_COLUMNS)}")
-    return EventNames(
-        item=given.get("item", "item"),
-        timestamp=given.get("time", "time"),
-        user=given.get("user"),
-        action=given.get("action"),
-        dwell=given.get("dwell"),
-        rating=given.get("rating"),
-    )
+    settings = recommender.bundle.manifest.frontend
+    assert isinstance(settings, EventsSettings)
+    frontend = EventsFrontend(settings)
+    weight = frontend.weight_of(event.action, event.dwell, event.rating)
+    if recommender.catalogue.number_of(event.item) is None:
+        return "; not in the catalogue, so it counts once an update brings it"
+    if weight < 0:
+        return " as disliked, and not recommended any more"
+    if frontend.is_accident(weight, event.dwell):
+        return f"; shorter than {settings.least_dwell:g} s, so it counts only as seen"
+    return "" if weight else "; only shown, so it counts for nothing"
 
 
 def _events(count: int) -> str:

@@ -18,7 +18,7 @@ from nearfar.connect.openvino_graph import RUNTIME, ConvertedGraph, convert_grap
 from nearfar.embedder import Side
 from nearfar.errors import BundleError
 from nearfar.frontend.frontend import open_frontend
-from nearfar.frontend.settings import PairSettings
+from nearfar.frontend.settings import EventsSettings, PairSettings
 from nearfar.progress import Stages, silent
 
 DESCRIPTION: Final = "openvino.json"
@@ -60,6 +60,10 @@ def convert_to_openvino(bundle: Bundle, target: str | Path, *, stages: Stages = 
     if isinstance(settings, PairSettings):
         raise BundleError(
             f"{bundle.path}: this bundle is a reranker, and only bundles that embed can be converted: run it with onnxruntime"
+        )
+    if isinstance(settings, EventsSettings):
+        raise BundleError(
+            f"{bundle.path}: this bundle is a recommender, whose small graph has nothing to gain from it: run it with onnxruntime"
         )
     if not bundle.manifest.towers:
         raise BundleError(

@@ -14,7 +14,7 @@ from nearfar.edge.bundle_graph import BundleGraph
 from nearfar.embedder import Item, Side
 from nearfar.errors import BundleError, DataError
 from nearfar.frontend.frontend import Frontend, open_frontend
-from nearfar.frontend.settings import PairSettings
+from nearfar.frontend.settings import EventsSettings, PairSettings
 
 _EMBEDDING, _SCORES = "embedding", "scores"
 
@@ -36,6 +36,11 @@ class Encoder:
             raise BundleError(
                 f"{bundle.path}: this bundle is a reranker, which scores pairs and embeds nothing: "
                 "open it with Reranker.open, and give a bundle that embeds here"
+            )
+        if isinstance(manifest.frontend, EventsSettings):
+            raise BundleError(
+                f"{bundle.path}: this bundle is a recommender, which ranks items for what a user did and embeds nothing else: "
+                "open it with Recommender.open (nearfar recommend), and give a bundle that embeds here"
             )
         if not manifest.towers:
             raise BundleError(

@@ -26,7 +26,8 @@ class RankingTask:
     """Histories, each with the action that came next.
 
     Case c has the history `items[begin[c]:end[c]]`, oldest first, and looks for `targets[c]`; several cases of one user share what they
-    have in common.
+    have in common. What a user disliked is not in a task: figures are those of a device that was told of no dislike, and one that was
+    has fewer items to choose among.
 
     Attributes:
         count: items that can be recommended; they are numbered from 0.

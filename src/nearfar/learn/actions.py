@@ -152,6 +152,10 @@ class TrainedActions:
             method.popularity.zero_()
         return ActionRanker(method, self.frontend)
 
+    def popularity_weight(self) -> float:
+        """How much the log of its popularity adds to the score of an item, as it was trained beside the vectors."""
+        return float(self.method().popularity.detach())
+
     def vectors_of_content(self, content: Content) -> Floats:
         """Vectors (n, d) of n new items, whose tokens are of the vocabulary of the run.
 
@@ -221,8 +225,9 @@ def build_method(recipe: Recipe, corpus: ActionCorpus, *, counted: bool = False)
         context=() if frontend.context is None else frontend.context.widths,
     )
     if counted:
-        owners = np.searchsorted(corpus.offsets, np.flatnonzero(trained), side="right")
-        start = item_start(corpus.items[trained], owners, corpus.warm, encoder.dim, seed=recipe.seed)
+        own = np.flatnonzero(trained & (corpus.items < corpus.warm))
+        owners = np.searchsorted(corpus.offsets, own, side="right")
+        start = item_start(corpus.items[own], owners, corpus.warm, encoder.dim, seed=recipe.seed)
         with torch.no_grad():
             items.own.weight.copy_(torch.from_numpy(start))
     together = _together(recipe)

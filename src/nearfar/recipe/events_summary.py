@@ -46,12 +46,13 @@ def items_told(source: EventsSource) -> str:
 def ranking_told(recommend: Recommend) -> str:
     """How the device ranks."""
     shares = {
-        "auto": "encoder, prior and popularity, as validation chooses",
+        "auto": "encoder and prior, as validation chooses",
         "encoder": "encoder alone",
         "prior": "prior alone",
     }
     prior = recommend.prior
-    counted = f"; prior over {prior.skip} actions, up to {prior.mb:g} MB" if prior.mb else "; no prior"
+    reaches = " or ".join(f"{each.skip} actions {each.reach}" for each in prior.counted)
+    counted = f"; prior over {reaches}, up to {prior.mb:g} MB" if prior.mb else "; no prior"
     signed = "updates by its publisher" if recommend.signed_by is not None else "no updates of the catalogue"
     return f"{shares[recommend.blend]}{counted}; {signed}"
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nearfar.evaluate.ranking import RankingTask
     from nearfar.learn.data.actions import ActionCorpus
-    from nearfar.recipe.events import Prior
+    from nearfar.recipe.events import CountedPrior
 
 Ints = npt.NDArray[np.int64]
 
@@ -26,12 +26,14 @@ def training_actions(corpus: ActionCorpus) -> tuple[Ints, Ints]:
     return corpus.items[trained], owners[trained]
 
 
-def transitions_of(corpus: ActionCorpus, settings: Prior) -> csr_matrix:
-    """What came after what in training, as the recipe counts it; sparse float32 (items, items)."""
+def transitions_of(corpus: ActionCorpus, settings: CountedPrior) -> csr_matrix:
+    """What came after what in training; sparse float32 (items, items)."""
     from nearfar.evaluate.transitions import count_transitions
 
     items, owners = training_actions(corpus)
-    return count_transitions(items, owners, len(corpus.names), skip=settings.skip, decay=settings.decay)
+    return count_transitions(
+        items, owners, len(corpus.names), skip=settings.skip, decay=settings.decay, back=settings.back
+    )
 
 
 def cases_of(corpus: ActionCorpus, side: int, *, most: int, seed: int) -> RankingTask:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nearfar.progress import Stages, silent
 
 if TYPE_CHECKING:
-    from nearfar.bundle.manifest import Metric
+    from nearfar.bundle.block import Metric
     from nearfar.edge.encoder import Encoder
     from nearfar.road.attack_bench import Bench
     from nearfar.road.attack_samples import Gradients
@@ -50,7 +50,7 @@ def attack_identity(
     """
     import numpy as np
 
-    from nearfar.bundle.manifest import Metric
+    from nearfar.bundle.block import Metric
     from nearfar.evaluate.labelled import embedded_units
     from nearfar.road.attack_bench import Bench, enrol
     from nearfar.road.attack_samples import adversarial, noisy

@@ -88,7 +88,7 @@ def make_catalogue_update(
     """
     from nearfar.bundle import Bundle
     from nearfar.edge.recommend.catalogue_store import CatalogueStore
-    from nearfar.edge.recommend.delta import check_publisher, make_delta, write_delta
+    from nearfar.edge.recommend.delta import catalogue_statement, check_publisher, make_delta, write_delta
     from nearfar.edge.recommend.signing import Publisher
     from nearfar.index.derived_file import derived_file
 
@@ -111,7 +111,8 @@ def make_catalogue_update(
         store.directory.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(f"{output}: cannot be written: {error.strerror or error}") from error
-    store.keep(opened, result)
+    statement = catalogue_statement(opened.digest, result.sequence, result.digest)
+    store.keep(opened, result, publisher.sign(statement))
     added = sum(before.number_of(name) is None for name in delta.names)
     changed, removed = len(delta.names) - added, len(delta.removed)
     return CatalogueUpdate(

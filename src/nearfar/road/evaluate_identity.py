@@ -14,7 +14,7 @@ from nearfar.sources.document import ReadReport
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle
-    from nearfar.bundle.manifest import Metric
+    from nearfar.bundle.block import Metric
     from nearfar.edge.encoder import Encoder
     from nearfar.edge.verify.samples import Sample
     from nearfar.embedder import Embedder

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nearfar.bundle import Bundle
-    from nearfar.bundle.manifest import Metric
+    from nearfar.bundle.block import Metric
     from nearfar.edge.recommend.catalogue import Catalogue
     from nearfar.evaluate.ranking import RankingTask
     from nearfar.frontend.events import EventsFrontend

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ from nearfar.road.provenance import provenance_of
 
 if TYPE_CHECKING:
     from nearfar.bundle import Bundle
-    from nearfar.edge.recommend.prior import Prior
     from nearfar.learn.actions import TrainedActions
     from nearfar.recipe.compress import Compress
+    from nearfar.recipe.events import CountedPrior
 
 _GRAPH = "history.onnx"
 
@@ -35,8 +35,8 @@ def export_recommender(
 ) -> Bundle:
     """Write the bundle of a trained run over events: graph, catalogue, prior, figures, card.
 
-    First as a draft, through which the weights of the parts are chosen on validation cases; then with these, and so it is measured on the
-    test. Nothing is fitted to what it is measured on, and nothing is fitted again afterwards.
+    First as drafts, one for each prior that the recipe leaves open, through which prior and weights are chosen on validation cases; then with
+    these, and so it is measured on the test. Nothing is fitted to what it is measured on, and nothing is fitted again afterwards.
 
     Args:
         trained: the run.
@@ -68,12 +68,12 @@ def export_recommender(
 
 
 def _draft(trained: TrainedActions, *, quantise: str, stages: Stages) -> Draft:
-    """The bundle of a recommender with the encoder's part of the score alone."""
+    """The bundle of a recommender without a prior, with the encoder's part of the score alone."""
     import numpy as np
 
     from nearfar.bundle import Manifest, Tower
-    from nearfar.bundle.manifest import RecommenderRecord
-    from nearfar.edge.recommend.catalogue_files import FACTS, NAMES, POPULARITY, PRIOR, SCALES, VECTORS, catalogue_files
+    from nearfar.bundle.recommender_record import RecommenderRecord
+    from nearfar.edge.recommend.catalogue_files import FACTS, NAMES, POPULARITY, SCALES, VECTORS, catalogue_files
     from nearfar.road.actions_of_run import training_actions
 
     recipe, corpus, settings = trained.recipe, trained.corpus, trained.recipe.of_events.recommend
@@ -86,7 +86,7 @@ def _draft(trained: TrainedActions, *, quantise: str, stages: Stages) -> Draft:
         tick(0, f"kept in float: int8 would agree by a cosine of {graph.agreement:.3f} only")
     files = {
         _GRAPH: graph.content,
-        **catalogue_files(corpus.names, trained.item_vectors(), np.log(shares), _prior(trained), _facts(trained)),
+        **catalogue_files(corpus.names, trained.item_vectors(), np.log(shares), None, _facts(trained)),
     }
     tick(1)
     tower = Tower(graph=_GRAPH)
@@ -95,6 +95,7 @@ def _draft(trained: TrainedActions, *, quantise: str, stages: Stages) -> Draft:
         kind="recommender",
         towers={"query": tower, "document": tower},
         dim=recipe.of_events.encoder.dim,
+        similarity="dot",
         frontend=corpus.settings,
         recommender=RecommenderRecord(
             items=count,
@@ -102,7 +103,6 @@ def _draft(trained: TrainedActions, *, quantise: str, stages: Stages) -> Draft:
             vectors=VECTORS,
             scales=SCALES,
             popularity=POPULARITY,
-            prior=PRIOR if PRIOR in files else None,
             facts=FACTS if FACTS in files else None,
             half_life=settings.half_life,
             noise=settings.noise,
@@ -117,37 +117,55 @@ def _draft(trained: TrainedActions, *, quantise: str, stages: Stages) -> Draft:
 
 
 def _blended(trained: TrainedActions, draft: Draft, folder: Path, stages: Stages) -> Draft:
-    """The draft with the weights that validation chose; a prior that has none is left out."""
+    """The draft with the prior and the weights that validation chose; what has no weight is left out.
+
+    Each prior is tried in a bundle of its own, through the code of the device.
+    """
     from nearfar.edge.recommend.catalogue import Catalogue
     from nearfar.edge.recommend.ranker import DeviceRanker
     from nearfar.edge.recommend.scorer import Scorer
     from nearfar.learn.data.split import VALIDATION
     from nearfar.road.blend import choose_blend
 
-    recipe, record = trained.recipe, draft.manifest.recommender
-    assert record is not None
+    recipe = trained.recipe
+    settings = recipe.of_events.recommend
+    counted = settings.prior.counted if settings.prior.mb and settings.blend != "encoder" else ()
+    drafts = [_with_prior(trained, draft, each) for each in counted] or [draft]
+    rankers = []
+    for place, tried in enumerate(drafts):
+        bundle = tried.written(folder / str(place))
+        rankers.append(DeviceRanker(Scorer(bundle, Catalogue.open(bundle))))
     task = cases_of(trained.corpus, VALIDATION, most=recipe.evaluate.max_queries, seed=recipe.seed)
-    bundle = draft.written(folder)
-    ranker = DeviceRanker(Scorer(bundle, Catalogue.open(bundle)))
-    tick = stages("choosing the blend", 2 * len(task.targets))
-    chosen = choose_blend(ranker, task, recipe.of_events.recommend.blend, tick=tick).weights
-    changes: dict[str, Any] = {f"{part}_weight": weight for part, weight in chosen._asdict().items()}
-    files = dict(draft.files)
-    if record.prior is not None and not chosen.prior:
-        del files[record.prior]
-        changes["prior"] = None
-    return Draft(files, draft.manifest.model_copy(update={"recommender": record.model_copy(update=changes)}))
+    tick = stages("choosing the blend", len(rankers) * len(task.targets))
+    kind = settings.blend if counted else "encoder"
+    chosen = choose_blend(rankers, task, kind, popularity=trained.popularity_weight(), tick=tick).chosen
+    best = drafts[chosen.prior] if chosen.weights.prior else draft
+    return _changed(best, {f"{part}_weight": weight for part, weight in chosen.weights._asdict().items()})
 
 
-def _prior(trained: TrainedActions) -> Prior | None:
-    """What came after what in training, within the size that the recipe gives it."""
+def _with_prior(trained: TrainedActions, draft: Draft, counted: CountedPrior) -> Draft:
+    """The draft with what came after what in training, within the size that the recipe gives it."""
+    from nearfar.bundle.recommender_record import PriorRecord
+    from nearfar.edge.recommend.catalogue_files import PRIOR
     from nearfar.edge.recommend.prior import Prior
 
-    settings = trained.recipe.of_events.recommend
-    budget = round(settings.prior.mb * 1e6)
-    if not budget or settings.blend == "encoder":
-        return None
-    return Prior.of(transitions_of(trained.corpus, settings.prior), budget, smoothing=settings.prior.smoothing)
+    prior = Prior.of(
+        transitions_of(trained.corpus, counted),
+        round(trained.recipe.of_events.recommend.prior.mb * 1e6),
+        smoothing=counted.smoothing,
+        damping=counted.damping,
+        recency=counted.recency,
+    )
+    with_prior = Draft({**draft.files, PRIOR: prior.to_bytes()}, draft.manifest)
+    return _changed(with_prior, {"prior": PRIOR, "counted": PriorRecord(**counted._asdict())})
+
+
+def _changed(draft: Draft, changes: Mapping[str, Any]) -> Draft:
+    """The draft with another record of how it ranks."""
+    record = draft.manifest.recommender
+    assert record is not None
+    changed = record.model_copy(update=dict(changes))
+    return Draft(draft.files, draft.manifest.model_copy(update={"recommender": changed}))
 
 
 def _facts(trained: TrainedActions) -> list[dict[str, object]]:

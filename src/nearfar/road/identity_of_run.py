@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from nearfar.bundle import Bundle
-    from nearfar.bundle.manifest import Metric, VerificationRecord
+    from nearfar.bundle.block import Metric
+    from nearfar.bundle.verification_record import VerificationRecord
     from nearfar.edge.encoder import Encoder
     from nearfar.embedder import Embedder
     from nearfar.learn.clips import TrainedClips

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from nearfar.bundle.manifest import Metric, VerificationRecord
+    from nearfar.bundle.block import Metric
+    from nearfar.bundle.verification_record import VerificationRecord
     from nearfar.edge.verify.threshold import Threshold
     from nearfar.embedder import Embedder
     from nearfar.evaluate.bootstrap import Interval
@@ -97,7 +98,7 @@ def measure_identity(
     Raises:
         RunError: an embedding is of the wrong shape or not finite.
     """
-    from nearfar.bundle.manifest import VerificationRecord
+    from nearfar.bundle.verification_record import VerificationRecord
     from nearfar.errors import DataError
     from nearfar.evaluate.labelled import embedded_units
     from nearfar.road.measure import in_manifest
@@ -249,7 +250,7 @@ def one_shot(vectors: Vectors, people: People, *, resamples: int, seed: int) -> 
 
 def metric_of(interval: Interval) -> Metric:
     """A figure in the form of the manifest."""
-    from nearfar.bundle.manifest import Metric
+    from nearfar.bundle.block import Metric
 
     return Metric(value=interval.value, low=interval.low, high=interval.high)
 

@@ -83,17 +83,16 @@ def counting_rankers(corpus: ActionCorpus, names: Sequence[str]) -> dict[str, Ra
 
 
 def device_rankers(bundle: Bundle) -> dict[str, Ranker]:
-    """What ships, by its own scorer: `encoder` and `prior`, each part of the score alone, and `bundle`, with all of it."""
-    import numpy as np
-
+    """What ships, by its own scorer: `encoder`, with its share of popularity, and `prior`, each alone, and `bundle`, with all of it."""
     from nearfar.edge.recommend.catalogue import Catalogue, recommender_of
     from nearfar.edge.recommend.ranker import DeviceRanker
     from nearfar.edge.recommend.scorer import Scorer, Weights
 
     catalogue, weights = Catalogue.open(bundle), Weights.of(recommender_of(bundle))
-    alone = {"encoder": Weights(1.0, 0.0, 0.0), "prior": Weights(0.0, 1.0, 0.0)}
-    tried = {row: of for row, of in alone.items() if getattr(weights, row) and np.count_nonzero(weights) > 1}
-    tried["bundle"] = weights
+    tried = {"bundle": weights}
+    if weights.encoder and weights.prior:
+        alone = {"encoder": weights._replace(prior=0.0), "prior": Weights(0.0, 1.0, 0.0)}
+        tried = {**alone, **tried}
     return {row: DeviceRanker(Scorer(bundle, catalogue, weights=of)) for row, of in tried.items()}
 
 

@@ -8,15 +8,19 @@ import subprocess
 import sys
 import textwrap
 import threading
+import tracemalloc
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.edge.tiny_recommender_bundle import made_facts, made_names, made_vectors, write_tiny_recommender_bundle
 
+import nearfar.edge.recommend.delta as delta_module
 from nearfar.bundle import Bundle
 from nearfar.edge.recommend.catalogue import Catalogue
-from nearfar.edge.recommend.catalogue_files import fact_line, round_vectors
+from nearfar.edge.recommend.catalogue_files import fact_line, packed_lines, round_vectors
 from nearfar.edge.recommend.catalogue_store import CATALOGUE_FILE, CatalogueStore
 from nearfar.edge.recommend.delta import LARGEST, make_delta, read_delta, write_delta
 from nearfar.edge.recommend.scorer import Scorer
@@ -137,8 +141,6 @@ def test_an_update_of_another_line_is_refused(tmp_path, bundle):
 def test_a_promise_that_is_not_kept_is_refused(tmp_path, bundle):
     before = Catalogue.open(bundle)
     delta, _ = make_delta(bundle, before, changed(before, added=1))
-    from dataclasses import replace
-
     broken = write_delta(replace(delta, result="0" * 64), PUBLISHER)
     with pytest.raises(DataError, match="does not give the catalogue that it promises"):
         CatalogueStore(tmp_path).apply(bundle, broken)
@@ -169,6 +171,73 @@ def test_only_the_publisher_of_the_bundle_may_change_it(tmp_path, bundle):
     odd = write_tiny_recommender_bundle(tmp_path / "odd", signed_by="no key")
     with pytest.raises(BundleError, match="'no key' is no public key"):
         CatalogueStore(tmp_path).apply(odd, write_delta(delta, PUBLISHER))
+
+
+ODD = {
+    "the vector is not of finite numbers": lambda delta: replace(delta, scales=np.full_like(delta.scales, np.nan)),
+    "the popularity is not of finite": lambda delta: replace(delta, popularity=np.full_like(delta.popularity, np.inf)),
+    "its facts are no JSON object": lambda delta: replace(delta, fact_lines=("[1]",)),
+    "facts are no JSON object: '{'": lambda delta: replace(delta, fact_lines=("{",)),
+    "facts are no JSON object: '\\[\\[": lambda delta: replace(delta, fact_lines=("[" * 10**4,)),
+    "cannot be the name": lambda delta: replace(delta, names=("a\0b",)),
+    "has 2 lines for 1 items": lambda delta: replace(delta, names=("a\nb",)),
+    "vectors of 7 components, where the bundle has 16": lambda delta: replace(delta, codes=delta.codes[:, :7]),
+    "is the name of two items": lambda delta: replace(
+        delta,
+        names=delta.names * 2,
+        codes=delta.codes.repeat(2, axis=0),
+        scales=delta.scales.repeat(2),
+        popularity=delta.popularity.repeat(2),
+        fact_lines=delta.fact_lines * 2,
+    ),
+    "not in the catalogue of 60 items: 'film-999'": lambda delta: replace(delta, removed=("film-999",)),
+}
+
+
+@pytest.mark.parametrize("why", ODD)
+def test_what_a_careless_publisher_signs_is_refused(tmp_path, bundle, why):
+    """No device ends with a catalogue that it cannot rank or show."""
+    before = Catalogue.open(bundle)
+    delta, _ = make_delta(bundle, before, changed(before, added=1))
+    with pytest.raises(DataError, match=why):
+        CatalogueStore(tmp_path).apply(bundle, write_delta(ODD[why](delta), PUBLISHER))
+    assert not (tmp_path / CATALOGUE_FILE).exists()
+
+
+@pytest.mark.parametrize("text", [b"\n" * 2**27, b"x" * (2**27 - 1) + b"\n"])
+def test_a_small_update_does_not_unfold_into_a_large_one(tmp_path, bundle, text, monkeypatch):
+    before = Catalogue.open(bundle)
+    delta, _ = make_delta(bundle, before, changed(before, added=1))
+    bomb = zlib.compress(text, 9)
+    monkeypatch.setattr(delta_module, "packed_lines", lambda lines: bomb if lines else packed_lines(lines))
+    content = write_delta(replace(delta, removed=()), PUBLISHER)
+    assert len(content) < 2**20
+    tracemalloc.start()
+    with pytest.raises(DataError, match="larger than 65,536 bytes"):
+        CatalogueStore(tmp_path).apply(bundle, content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22
+
+
+def test_a_publisher_is_told_before_it_signs(bundle):
+    before = Catalogue.open(bundle)
+    after = changed(before, added=1)
+    after.popularity[-1] = np.nan
+    with pytest.raises(DataError, match="item 'new-0-0': the popularity is not of finite numbers"):
+        make_delta(bundle, before, after)
+
+
+def test_names_of_a_thousand_letters_and_of_all_signs_are_taken(tmp_path, bundle):
+    before = Catalogue.open(bundle)
+    names = ["x" * 1000, "tab\there", "\r", "\u2028", "\ud800", "🎬", " "]
+    codes, scales = round_vectors(made_vectors(len(names), before.dim))
+    popularity = np.zeros(len(names), dtype=np.float16)
+    after = Catalogue(tuple(names), codes, scales, popularity)
+    delta, _ = make_delta(bundle, before, after)
+    found = CatalogueStore(tmp_path).apply(bundle, write_delta(delta, PUBLISHER))
+    assert found.names == tuple(names)
+    assert same(CatalogueStore(tmp_path).load(bundle), found)
 
 
 def test_an_update_for_another_bundle_is_refused(tmp_path, bundle):

@@ -5,25 +5,34 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.edge.tiny_recommender_bundle import write_tiny_recommender_bundle
+from tests.edge.tiny_recommender_bundle import made_names, made_vectors, write_tiny_recommender_bundle
 
 pytest.importorskip("cryptography")
 
 from nearfar.bundle import Bundle
 from nearfar.edge.keys import open_key
 from nearfar.edge.recommend.answers import Event
+from nearfar.edge.recommend.catalogue import Catalogue
+from nearfar.edge.recommend.catalogue_files import round_vectors
+from nearfar.edge.recommend.catalogue_store import CatalogueStore
+from nearfar.edge.recommend.delta import make_delta, write_delta
 from nearfar.edge.recommend.recommender import Recommender
+from nearfar.edge.recommend.signing import Publisher
 
+PUBLISHER = Publisher(bytes(range(32)))
 NOW = 2_000_000.0
 ITEMS = 24
 KINDS = {"view": 1.0, "buy": 3.0, "shown": 0.0, "hide": -1.0}
 
 EVENTS = st.builds(
     Event,
-    item=st.sampled_from([*(f"film-{number:03}" for number in range(0, ITEMS, 2)), "film of another catalogue"]),
+    item=st.sampled_from(
+        [*(f"film-{number:03}" for number in range(0, ITEMS, 2)), "film of catalogue 0", "film of catalogue 1"]
+    ),
     action=st.sampled_from(sorted(KINDS)),
     # Few moments, so that many are alike, and many actions lie within the 30 seconds of a repeat.
     time=st.integers(0, 40).map(lambda step: 1_000_000.0 + 11 * step),
@@ -36,22 +45,48 @@ STEPS = st.lists(
     | EVENTS.map(lambda event: {"item": event.item})
     | EVENTS.map(lambda event: {"since": event.time})
     | st.just({"everything": True})
-    | st.just("reopen"),
+    | st.sampled_from(["reopen", "update", "update elsewhere", "other bundle"]),
     max_size=25,
 )
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
+    """Two, of which the other one knows items by other numbers and vectors."""
     rules = {"actions": KINDS, "least_dwell": 2.0, "liked": 2.0, "repeat": 30.0}
-    folder = tmp_path_factory.mktemp("films") / "bundle"
-    return write_tiny_recommender_bundle(folder, items=ITEMS, length=6, settings=rules)
+    folder = tmp_path_factory.mktemp("films")
+    names = [made_names(ITEMS), made_names(ITEMS)[::-1]]
+    return [
+        write_tiny_recommender_bundle(
+            folder / str(n),
+            items=ITEMS,
+            seed=n,
+            names=names[n],
+            length=6,
+            settings=rules,
+            signed_by=PUBLISHER.public_key,
+        )
+        for n in (0, 1)
+    ]
+
+
+def next_update(bundle: Bundle, before: Catalogue) -> bytes:
+    """Two films are no more, and one is there that some have acted on already: all numbers are others."""
+    kept = [n for n, name in enumerate(before.names) if name not in ("film-002", f"film-{4 + before.sequence:03}")]
+    codes, scales = round_vectors(made_vectors(1, before.dim, seed=before.sequence))
+    after = Catalogue(
+        (*(before.names[n] for n in kept), f"film of catalogue {before.sequence}"),
+        np.concatenate([before.codes[kept], codes]),
+        np.append(before.scales[kept], scales),
+        np.append(before.popularity[kept], np.float16(-3)),
+    )
+    return write_delta(make_delta(bundle, before, after)[0], PUBLISHER)
 
 
 @pytest.fixture(scope="module")
-def empty(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty(bundles: list[Bundle], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
-    Recommender.create(folder / "history", bundle, key=f"file:{folder / 'key'}").close()
+    Recommender.create(folder / "history", bundles[0], key=f"file:{folder / 'key'}").close()
     return folder / "history"
 
 
@@ -67,6 +102,21 @@ class Device:
     def open(self) -> None:
         self.recommender = Recommender.open(self.folder, ask=self.key, clock=lambda: NOW)
 
+    def serve(self, step: object, bundles: list[Bundle]) -> None:
+        """What changes bundle or catalogue, as some process does it."""
+        if step == "other bundle":
+            other = next(one for one in bundles if one.digest != self.recommender.bundle.digest)
+            self.recommender.close()
+            Recommender.open(self.folder, other, ask=self.key, clock=lambda: NOW).close()
+            self.open()
+        elif step in ("update", "update elsewhere"):
+            bundle = self.recommender.bundle
+            update = next_update(bundle, self.recommender.catalogue)
+            if step == "update":
+                self.recommender.update(update)
+            else:
+                CatalogueStore(self.folder).apply(bundle, update)
+
     def state(self) -> tuple[object, ...]:
         """Everything that it answers, and the bytes of the profile as they are stored."""
         with self.recommender._history.look() as change:
@@ -74,11 +124,12 @@ class Device:
         known = self.recommender._current()[1]
         assert stored == known.profile.to_bytes()
         return (
+            self.recommender.catalogue.digest,
             known.profile.to_bytes(),
             self.recommender.events(),
             self.recommender.recommend(8),
             self.recommender.recommend(8, seen=True, diversity=0.4),
-            self.recommender.rank(["film-001", "film-002"]),
+            self.recommender.rank(["film-001", "film-003"]),
             self.recommender.explain("film-003"),
         )
 
@@ -103,7 +154,9 @@ def surviving(steps: list[object]) -> list[Event]:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
-def test_a_device_that_never_saw_it_is_the_same_to_the_bit(empty: Path, tmp_path: Path, steps: list[object]) -> None:
+def test_a_device_that_never_saw_it_is_the_same_to_the_bit(
+    bundles: list[Bundle], empty: Path, tmp_path: Path, steps: list[object]
+) -> None:
     """One was told one by one, in batches, late, twice, with pauses and with regrets; the other only what is left, in one batch."""
     device, fresh = Device(empty, tmp_path / "device"), Device(empty, tmp_path / "fresh")
     for step in steps:
@@ -114,6 +167,9 @@ def test_a_device_that_never_saw_it_is_the_same_to_the_bit(empty: Path, tmp_path
         elif isinstance(step, dict):
             before = len(device.recommender)
             assert device.recommender.forget(**step) == before - len(device.recommender)
+        elif step != "reopen":
+            device.serve(step, bundles)
+            fresh.serve(step, bundles)
         else:
             device.recommender.close()
             device.open()

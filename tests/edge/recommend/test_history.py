@@ -176,7 +176,8 @@ def test_a_flipped_byte_anywhere_changes_no_answer(path: Path, step: int) -> Non
                 left.unlink()
         (path / file).write_bytes(whole)
     assert len(said) > 8
-    assert all(str(path) in message for message in said)
+    # Where the place of the key is what was flipped, it is looked for elsewhere.
+    assert all(str(path) in message or "there is no such file" in message for message in said)
 
 
 def test_another_directory_with_the_same_key_is_another_history(path: Path, made: Path, bundle: Bundle) -> None:

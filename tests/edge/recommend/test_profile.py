@@ -81,3 +81,15 @@ def test_a_vector_that_is_handed_out_is_clipped_and_noisy():
     assert noise.std() == pytest.approx(1.0, rel=0.02)
     assert (private_vectors(vectors, noise=0.5, seed=1) != private_vectors(vectors, noise=0.5, seed=0)).all()
     assert private_vectors(vectors[0], clip=1.0, noise=0.1, seed=0).shape == (64,)
+
+
+def test_noise_is_new_each_time_and_does_not_bear_averaging():
+    """What the documentation warns of: with one seed the noise is taken away, and the mean of many sees through it."""
+    vector = np.full(64, 0.1, dtype=np.float32)
+    one, other = private_vectors(vector, noise=1.0), private_vectors(vector, noise=1.0)
+    assert (one != other).all()
+    moved = vector + np.float32(0.01)
+    known = private_vectors(moved, noise=1.0, seed=3) - private_vectors(vector, noise=1.0, seed=3)
+    np.testing.assert_allclose(known, 0.01, atol=1e-6)
+    mean = np.mean([private_vectors(vector, noise=1.0) for _ in range(2500)], axis=0)
+    assert np.abs(mean - vector).std() < 0.03 < np.abs(one - vector).std()

@@ -17,7 +17,6 @@ from nearfar.edge import Event, Recommender
 from nearfar.edge.recommend.catalogue import Catalogue
 from nearfar.edge.recommend.profile import Profile
 from nearfar.errors import BundleError, DataError, KeyUnavailableError, StoreError
-from nearfar.sources.event_log import EventNames
 
 NOW = 2e9
 RULES = {"actions": {"view": 1.0, "buy": 3.0, "shown": 0.0, "hide": -1.0}, "least_dwell": 2.0, "liked": 3.0}
@@ -139,6 +138,8 @@ def test_wishes_and_rules(recommender: Recommender) -> None:
     dramas = recommender.recommend(60, where="genres = 'drama' and year < 1990")
     assert {one.item for one in dramas} == {f"film-{number:03}" for number in range(1, 40, 4)}
     assert "film-001" not in items(recommender.recommend(60, exclude=["film-001", "who knows"]))
+    assert len(recommender.recommend(60, exclude="film-001")) == 58
+    assert items(recommender.rank("film-001")) == ["film-001"]
     plain, diverse = recommender.recommend(8), recommender.recommend(8, diversity=0.9)
     assert items(plain) != items(diverse)
     assert recommender.recommend(3, where="year > 3000") == []
@@ -244,13 +245,15 @@ def test_bad_rows_of_an_import_are_counted_with_their_place(recommender: Recomme
         "who,film,when,what\n1,film-001,2001-01-01,view\n1,film-002,someday,view\n1,,2001-01-02,view\n"
         "1,film-003,2001-01-03,veiw\n1,film-004,2101-01-03,view\n1,film-005,2001-01-05,buy\n2,film-006,2001-01-05,buy\n"
     )
-    names = EventNames(item="film", timestamp="when", user="who", action="what")
+    columns = {"item": "film", "time": "when", "user": "who", "action": "what"}
     with pytest.raises(DataError, match="rows of 2 users"):
-        recommender.import_history(export, names)
+        recommender.import_history(export, columns)
     with pytest.raises(DataError, match="no row is of the user 'ann'"):
-        recommender.import_history(export, names, user="ann")
+        recommender.import_history(export, columns, user="ann")
+    with pytest.raises(DataError, match="did you mean 'time'"):
+        recommender.import_history(export, {"tme": "when"})
     assert not len(recommender)
-    done = recommender.import_history(export, names, user="1")
+    done = recommender.import_history(export, columns, user="1")
     assert (done.read, done.new) == (2, 2)
     assert sum(done.skipped.values()) == 4
     assert any("export.csv:3" in example for example in done.examples)
@@ -258,6 +261,34 @@ def test_bad_rows_of_an_import_are_counted_with_their_place(recommender: Recomme
     assert [event.item for event in recommender.events()] == ["film-001", "film-005"]
     with pytest.raises(DataError, match="does not exist"):
         recommender.import_history(tmp_path / "nothing.csv")
+
+
+def test_columns_that_are_not_named_are_those_of_their_name(recommender: Recommender, tmp_path: Path) -> None:
+    export = tmp_path / "export.csv"
+    export.write_text("item,when,action,dwell\nfilm-001,2001-01-01T00:00:00Z,buy,7\n")
+    recommender.import_history(export, {"time": "when"})
+    assert recommender.events() == [Event("film-001", "buy", 978_307_200.0, dwell=7.0)]
+
+
+def test_a_file_that_does_not_say_the_kind_of_action(recommender: Recommender, tmp_path: Path) -> None:
+    export = tmp_path / "export.csv"
+    export.write_text("item,time\nfilm-001,1e9\n")
+    with pytest.raises(DataError, match=r"no event in it that can be recorded.*without its kind of action"):
+        recommender.import_history(export)
+    with pytest.raises(DataError, match="did you mean"):
+        recommender.import_history(export, action="veiw")
+    recommender.import_history(export, action="view")
+    assert recommender.events() == [Event("film-001", "view", 1e9)]
+
+
+def test_reasons_to_skip_are_few_however_many_rows_there_are(recommender: Recommender, tmp_path: Path) -> None:
+    export = tmp_path / "export.csv"
+    bad = "".join(f"film-001,kind-{number},1e9\nfilm-001,view,{5e9 + number}\n" for number in range(50))
+    export.write_text("item,action,time\nfilm-001,view,1e9\n" + bad)
+    done = recommender.import_history(export)
+    assert done.new == 1
+    assert sorted(done.skipped.values()) == [50, 50]
+    assert len(done.examples) == 5
 
 
 def test_ten_thousand_events_come_in_in_a_few_transactions(recommender: Recommender, tmp_path: Path) -> None:
@@ -286,7 +317,7 @@ def test_what_forget_takes(recommender: Recommender) -> None:
 
 
 def test_what_cannot_be_made_or_opened(bundle: Bundle, tmp_path: Path, place: str) -> None:
-    with pytest.raises(StoreError, match="is no directory of a history"):
+    with pytest.raises(StoreError, match="there is no history here"):
         Recommender.open(tmp_path / "nothing")
     with pytest.raises(KeyUnavailableError):
         Recommender.create(tmp_path / "new", bundle, key="under the mat")

@@ -85,6 +85,14 @@ def test_what_is_left_out_gets_no_gradient():
     assert not gradient.any()
 
 
+def test_a_sum_over_nothing_has_no_gradient():
+    anchors, candidates, *_ = problem()
+    leaves = [part.requires_grad_() for part in (anchors, candidates)]
+    everything = torch.arange(M).expand(N, M)
+    total = sampled.log_sum_exp(*leaves, everything).sum()
+    assert all(not gradient.any() for gradient in torch.autograd.grad(total, leaves))
+
+
 def test_the_correction_makes_a_sample_stand_for_all():
     generator = torch.Generator().manual_seed(0)
     table = torch.randn(400, D, generator=generator, dtype=torch.float64)

@@ -193,6 +193,17 @@ def test_cold_items_are_found_by_their_content():
     )
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_has_no_vector_of_its_own_is_no_target(loss):
+    """With a split by time, too few act on some items of the histories: they are known by their content alone."""
+    corpus = made_actions(cold=40, content=True)
+    method = made_method(corpus, loss=loss)
+    embedded = method.embed(rows_of(corpus)[Share(0, np.arange(8))])
+    cold = torch.where(embedded.targets >= 0, corpus.warm + 3, -1)
+    assert method.loss(embedded).item() > 0
+    assert method.loss(embedded._replace(targets=cold)).item() == 0
+
+
 def test_context_tells_where_there_is_no_history():
     corpus = made_actions(context=True)
     method = learned(made_method(corpus), rows_of(corpus))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,13 @@ def test_reorder_keeps_the_items():
     np.testing.assert_array_equal(np.sort(copies.items, axis=1), np.sort(whole, axis=1))
     assert (copies.items != whole).any()
     assert ((copies.items != whole).sum(axis=1) <= [6, 6, 0, 0, 0, 0, 3, 3]).all()
+
+
+def test_reorder_moves_weights_with_their_items():
+    given = sequences()
+    given = replace(given, weights=np.where(given.mask > 0, given.items + 1, 0).astype(np.float32))
+    copies = altered(given, rules(reorder=0.6), np.random.default_rng(0))
+    np.testing.assert_array_equal(copies.weights, np.where(copies.mask > 0, copies.items + 1, 0))
 
 
 def test_substitute_takes_what_is_acted_on_together():

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from nearfar.bundle import Bundle, BundleWriter, render_card
-from nearfar.bundle.manifest import DetectorRecord
+from nearfar.bundle.monitor_record import DetectorRecord
 from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.fit import Candidate, Fitter
 from nearfar.edge.monitor.make import MachineParts, make_detector

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.bundle.manifest import Metric, ScorerTrial
+from nearfar.bundle.block import Metric
+from nearfar.bundle.monitor_record import ScorerTrial
 from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.distance import Floats
 from nearfar.edge.monitor.fit import Candidate, Fitter, best_first

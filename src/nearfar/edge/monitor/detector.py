@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.bundle.manifest import DetectorRecord
+from nearfar.bundle.monitor_record import DetectorRecord
 from nearfar.edge.monitor.distance import Distance, Floats
 from nearfar.edge.monitor.events import Share
 from nearfar.edge.monitor.threshold import p_value

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.bundle.manifest import DetectorRecord
+from nearfar.bundle.monitor_record import DetectorRecord
 from nearfar.edge.monitor.events import Drift
 from nearfar.edge.monitor.ranks import rank_sum_p_value
 

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.bundle.manifest import DetectorRecord, Metric, ScorerTrial
+from nearfar.bundle.block import Metric
+from nearfar.bundle.monitor_record import DetectorRecord, ScorerTrial
 from nearfar.edge.monitor.decide import decision_statistic
 from nearfar.edge.monitor.detector import Detector, Embed
 from nearfar.edge.monitor.distance import Floats

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nearfar.bundle.manifest import DetectorRecord, ScorerTrial
+from nearfar.bundle.monitor_record import DetectorRecord, ScorerTrial
 from nearfar.edge.monitor.choose import as_candidate, try_candidates
 from nearfar.edge.monitor.detector import Detector
 from nearfar.edge.monitor.fit import Candidate, Fitter, candidates, fleet_ratio, later_ratios, realised

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.bundle.manifest import RecommenderRecord
+from nearfar.bundle.recommender_record import RecommenderRecord
 from nearfar.edge.recommend.catalogue_files import check_names, read_npy, unpacked_lines
 from nearfar.edge.recommend.prior import Prior
 from nearfar.errors import BundleError, DataError

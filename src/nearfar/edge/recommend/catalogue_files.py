@@ -23,6 +23,8 @@ PRIOR: Final = "prior.npz"
 FACTS: Final = "facts.jsonl.z"
 
 _MAX_TEXT = 1 << 30
+# Bytes of a line on average: without it a small file could unfold into more than a device has memory for.
+_MAX_LINE = 1 << 16
 
 
 def catalogue_files(
@@ -115,14 +117,19 @@ def unpacked_lines(content: bytes, where: str, count: int) -> list[str]:
     again = "export the bundle again"
     try:
         inflating = zlib.decompressobj()
-        plain = inflating.decompress(content, _MAX_TEXT)
+        most = max(1, min(_MAX_TEXT, count * _MAX_LINE))
+        plain = inflating.decompress(content, most)
         if not inflating.eof:
-            raise BundleError(f"{where}: is cut off, or larger than {_MAX_TEXT:,} bytes: {again}")
+            raise BundleError(f"{where}: is cut off, or larger than {most:,} bytes: {again}")
+        # Counted before they are taken apart: a gigabyte of line breaks would be a thousand million texts.
+        found = plain.count(b"\n") + (not plain.endswith(b"\n") and bool(plain))
+        if found != count:
+            raise BundleError(f"{where}: has {found:,} lines for {count:,} items: {again}")
         lines = plain.decode("utf-8", "surrogatepass").split("\n")
     except (zlib.error, UnicodeDecodeError) as error:
         raise BundleError(f"{where}: not lines of text ({error}): {again}") from error
-    if lines.pop() or len(lines) != count:
-        raise BundleError(f"{where}: has {len(lines):,} lines for {count:,} items: {again}")
+    if lines.pop():
+        raise BundleError(f"{where}: its last line is cut off: {again}")
     return lines
 
 

@@ -2,12 +2,13 @@
 
     magic    b"NFCATAL1"
     length   of the header, u32, little-endian
-    header   JSON: whose bundle's catalogue it is, the number of its latest update, sizes of the parts
+    header   JSON: whose bundle's catalogue it is, the number of its latest update, sizes of the parts, the publisher's signature
     parts    names, vectors (int8), scales, popularity, prior, facts
     digest   SHA-256 of all before it, 32 bytes
 
 It holds nothing of the user's, and is not sealed: everybody who has the bundle and the updates can make it. The digest tells a damaged
-file, not a forged one: who may write the folder can put another one there.
+file, the signature, which came with the latest update, a forged one. That a genuine older one was put back is told by the history, whose
+head says how many updates there were.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from typing import Final
 from nearfar.bundle.bundle import Bundle
 from nearfar.edge.recommend.catalogue import Catalogue
 from nearfar.edge.recommend.catalogue_files import npy, packed_lines, read_npy, unpacked_lines
-from nearfar.edge.recommend.delta import LARGEST, apply_delta, read_delta
+from nearfar.edge.recommend.delta import LARGEST, apply_delta, catalogue_statement, publisher_of, read_delta
 from nearfar.edge.recommend.prior import Prior
+from nearfar.edge.recommend.signing import is_signed
 from nearfar.edge.store.failures import explained
 from nearfar.errors import BundleError, DataError, StoreError
 from nearfar.index.derived_file import derived_file
@@ -67,9 +69,15 @@ class CatalogueStore:
             ) from error
         try:
             found = _parsed(content, bundle, str(self.path))
-        except (ValueError, KeyError, struct.error, BundleError) as error:
+        except (ValueError, TypeError, KeyError, struct.error, BundleError, RecursionError) as error:
             raise self._damaged(str(error)) from error
-        return Catalogue.open(bundle) if found is None else found
+        if found is None:
+            return Catalogue.open(bundle)
+        catalogue, signature = found
+        statement = catalogue_statement(bundle.digest, catalogue.sequence, catalogue.digest)
+        if not is_signed(statement, signature, publisher_of(bundle), str(bundle.path)):
+            raise self._damaged("its publisher has not signed it: somebody has put another one there")
+        return catalogue
 
     def apply(self, bundle: Bundle, update: bytes | str | Path) -> Catalogue:
         """Take an update; when this returns it is on the medium.
@@ -92,11 +100,16 @@ class CatalogueStore:
             before = self.load(bundle)
             after = apply_delta(bundle, before, delta, where)
             if after is not before:
-                self.keep(bundle, after)
+                self.keep(bundle, after, delta.signature)
         return after
 
-    def keep(self, bundle: Bundle, catalogue: Catalogue) -> None:
+    def keep(self, bundle: Bundle, catalogue: Catalogue, signature: bytes) -> None:
         """Write a catalogue in the place of what was there.
+
+        Args:
+            bundle: that it is of.
+            catalogue: after an update.
+            signature: of its `catalogue_statement`.
 
         Raises:
             StoreError: the folder cannot be written; what was there is then as it was.
@@ -109,6 +122,7 @@ class CatalogueStore:
             "items": len(catalogue),
             "facts": len(catalogue.fact_lines),
             "parts": [len(part) for part in parts],
+            "signature": signature.hex(),
         }
         head = json.dumps(header).encode()
         content = b"".join([_MAGIC, _LENGTH.pack(len(head)), head, *parts])
@@ -129,6 +143,22 @@ class CatalogueStore:
         )
 
 
+def older_catalogue(directory: Path, sequence: int, known: int) -> StoreError:
+    """The error for a catalogue that was put back to an older state, or taken away.
+
+    Args:
+        directory: of the recommender.
+        sequence: number of the latest update that it has.
+        known: number of the latest update that the history knows of.
+    """
+    has = f"has update {sequence}" if sequence else "is missing or of before all updates"
+    rest = f"update {known}" if known == sequence + 1 else f"updates {sequence + 1} to {known}"
+    return StoreError(
+        f"{directory / CATALOGUE_FILE}: {has}, and update {known} was in use here before, so an older one was put back; apply {rest} again "
+        "(nearfar catalogue apply), or open the directory with a newer bundle (--bundle)"
+    )
+
+
 def _content(update: bytes | str | Path) -> tuple[str, bytes]:
     """Where an update lies, for messages, and its bytes; a file that is too large is not read."""
     if isinstance(update, bytes):
@@ -144,8 +174,8 @@ def _content(update: bytes | str | Path) -> tuple[str, bytes]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _parsed(content: bytes, bundle: Bundle, where: str) -> Catalogue | None:
-    """The catalogue of a file; None where it is that of another bundle."""
+def _parsed(content: bytes, bundle: Bundle, where: str) -> tuple[Catalogue, bytes] | None:
+    """The catalogue of a file and the signature of it; None where it is that of another bundle."""
     content, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
     if not content.startswith(_MAGIC) or hashlib.sha256(content).digest() != digest:
         raise ValueError("its content has another digest")
@@ -159,7 +189,7 @@ def _parsed(content: bytes, bundle: Bundle, where: str) -> Catalogue | None:
         raise ValueError("it is cut off")
     names, codes, scales, popularity, prior, facts = (content[start:end] for start, end in pairwise(ends))
     count, dim = header["items"], bundle.manifest.dim
-    return Catalogue(
+    catalogue = Catalogue(
         tuple(unpacked_lines(names, where, count)),
         read_npy(codes, where, "i1", (count, dim)),
         read_npy(scales, where, "<f2", (count,)),
@@ -168,3 +198,4 @@ def _parsed(content: bytes, bundle: Bundle, where: str) -> Catalogue | None:
         tuple(unpacked_lines(facts, where, header["facts"])),
         header["sequence"],
     )
+    return catalogue, bytes.fromhex(header["signature"])

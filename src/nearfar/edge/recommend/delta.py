@@ -8,7 +8,8 @@ A file is
     parts      names of removed items; names, vectors (int8), scales, popularity and facts of those that are new or changed
     signature  Ed25519 over all before it, 64 bytes
 
-Nothing of it is looked at before the signature is found genuine. The digests make the order of updates the only one there is: none can be
+Nothing of it is looked at before the signature is found genuine. The header holds a second one, over what the catalogue becomes, that
+devices keep with it: who may write their folder cannot put a catalogue of his own there. The digests make the order of updates the only one there is: none can be
 left out, given twice, or put on a catalogue that differs in any bit.
 """
 
@@ -45,6 +46,7 @@ _SHAPE: Final = {
     "dim": int,
     "facts": bool,
     "parts": list,
+    "signature": str,
 }
 
 
@@ -60,6 +62,7 @@ class Delta:
         removed: names of items that are no more.
         names: of items that are new or changed.
         codes: int8 (m, d), scales: float16 (m,), popularity: float16 (m,), fact_lines: of these, as in `Catalogue`.
+        signature: of `catalogue_statement` of what it becomes; empty before its publisher has signed it.
     """
 
     bundle: str
@@ -72,6 +75,18 @@ class Delta:
     scales: npt.NDArray[np.float16]
     popularity: npt.NDArray[np.float16]
     fact_lines: tuple[str, ...] = ()
+    signature: bytes = b""
+
+
+def catalogue_statement(bundle: str, sequence: int, digest: str) -> bytes:
+    """What a publisher signs of a catalogue that updates have made.
+
+    Args:
+        bundle: digest of the bundle.
+        sequence: number of the latest update.
+        digest: of the catalogue.
+    """
+    return f"nearfar catalogue 1\n{bundle}\n{sequence}\n{digest}\n".encode()
 
 
 def make_delta(bundle: Bundle, before: Catalogue, after: Catalogue) -> tuple[Delta, Catalogue]:
@@ -87,7 +102,7 @@ def make_delta(bundle: Bundle, before: Catalogue, after: Catalogue) -> tuple[Del
         The update, and the catalogue that devices have then.
 
     Raises:
-        DataError: nothing differs, or the dimensions do.
+        DataError: nothing differs, the dimensions do, or an item cannot be one.
     """
     if before.dim != after.dim:
         raise DataError(
@@ -110,6 +125,7 @@ def make_delta(bundle: Bundle, before: Catalogue, after: Catalogue) -> tuple[Del
         tuple(after.fact_lines[number] for number in put) if after.fact_lines else (),
     )
     changed = _changed(before, draft)
+    check_items(draft)
     return replace(draft, result=changed.digest), changed
 
 
@@ -167,6 +183,7 @@ def write_delta(delta: Delta, publisher: Publisher) -> bytes:
         "dim": delta.codes.shape[1],
         "facts": bool(delta.fact_lines),
         "parts": [len(part) for part in parts],
+        "signature": publisher.sign(catalogue_statement(delta.bundle, delta.sequence, delta.result)).hex(),
     }
     head = json.dumps(header).encode()
     content = b"".join([_MAGIC, _LENGTH.pack(len(head)), head, *parts])
@@ -184,7 +201,7 @@ def check_publisher(bundle: Bundle, publisher: Publisher, where: str) -> None:
     Raises:
         BundleError: the bundle takes no updates, or those of another publisher.
     """
-    expected = _signed_by(bundle)
+    expected = publisher_of(bundle)
     if publisher.public_key != expected.lower():
         raise BundleError(
             f"{bundle.path}: takes updates of the publisher {expected[:12]}..., but the key in {where} is that of "
@@ -205,7 +222,7 @@ def read_delta(content: bytes, bundle: Bundle, where: str) -> Delta:
         BundleError: the bundle takes no updates.
         MissingExtraError: `cryptography` is not installed.
     """
-    public_key = _signed_by(bundle)
+    public_key = publisher_of(bundle)
     if len(content) > LARGEST:
         raise DataError(
             f"{where}: {len(content):,} bytes are too large for an update (at most {LARGEST:,}): make a new bundle"
@@ -219,14 +236,19 @@ def read_delta(content: bytes, bundle: Bundle, where: str) -> Delta:
             "do not use it, get it anew from its publisher"
         )
     try:
-        return _parsed(signed, where)
-    except (ValueError, KeyError, BundleError, struct.error) as error:
+        return _parsed(signed, bundle.manifest.dim, where)
+    except (ValueError, TypeError, KeyError, BundleError, struct.error) as error:
         raise DataError(
             f"{where}: signed, but made by a nearfar that this one does not understand ({error}): upgrade nearfar"
         ) from error
 
 
-def _signed_by(bundle: Bundle) -> str:
+def publisher_of(bundle: Bundle) -> str:
+    """The public key of who may change the catalogue of a bundle.
+
+    Raises:
+        BundleError: nobody may.
+    """
     public_key = recommender_of(bundle).signed_by
     if public_key is None:
         raise BundleError(
@@ -236,7 +258,7 @@ def _signed_by(bundle: Bundle) -> str:
     return public_key
 
 
-def _parsed(content: bytes, where: str) -> Delta:
+def _parsed(content: bytes, dim: int, where: str) -> Delta:
     (length,) = _LENGTH.unpack_from(content, len(_MAGIC))
     begin = len(_MAGIC) + _LENGTH.size
     header = json.loads(content[begin : begin + length])
@@ -247,8 +269,12 @@ def _parsed(content: bytes, where: str) -> Delta:
     ends = list(accumulate(header["parts"], initial=begin + length))
     if len(ends) != 7 or ends[-1] != len(content):
         raise ValueError("its parts have other sizes")
+    if header["dim"] != dim:
+        raise ValueError(f"vectors of {header['dim']} components, where the bundle has {dim}")
     removed, names, codes, scales, popularity, facts = (content[start:end] for start, end in pairwise(ends))
-    put, dim = header["put"], header["dim"]
+    put = header["put"]
+    if put * dim > len(content):
+        raise ValueError("it is too small for its vectors")
     delta = Delta(
         header["bundle"],
         header["sequence"],
@@ -260,9 +286,29 @@ def _parsed(content: bytes, where: str) -> Delta:
         read_npy(scales, where, "<f2", (put,)),
         read_npy(popularity, where, "<f2", (put,)),
         tuple(unpacked_lines(facts, where, put if header["facts"] else 0)),
+        bytes.fromhex(header["signature"]),
     )
-    check_names(delta.names)
+    check_items(delta)
     return delta
+
+
+def check_items(delta: Delta) -> None:
+    """Refuse items that no device could rank or show.
+
+    Raises:
+        DataError: a name is none or comes twice, a number is not finite, or facts are no facts.
+    """
+    check_names(delta.names)
+    for what, values in (("the vector", delta.scales), ("the popularity", delta.popularity)):
+        if len(odd := np.flatnonzero(~np.isfinite(values))):
+            raise DataError(f"item {delta.names[odd[0]][:80]!r}: {what} is not of finite numbers")
+    for name, line in zip(delta.names, delta.fact_lines, strict=False):
+        try:
+            known = isinstance(json.loads(line), dict)
+        except (ValueError, RecursionError):
+            known = False
+        if not known:
+            raise DataError(f"item {name[:80]!r}: its facts are no JSON object: {line[:80]!r}")
 
 
 def _differs(before: Catalogue, after: Catalogue, name: str, number: int) -> bool:

@@ -12,6 +12,7 @@ place elsewhere is that the whole directory was put back to an older state while
 
 from __future__ import annotations
 
+import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,11 @@ from nearfar.edge.recommend.history_seal import HistorySeal, combined
 from nearfar.edge.recommend.log_head import LogHead, read_log_head
 from nearfar.edge.recommend.stored_event import StoredEvent, event_text, read_event
 from nearfar.edge.sealed.database import SealedDatabase
+from nearfar.edge.sealed.seal import filled
+from nearfar.errors import StoreError
+
+_SIZE = struct.Struct(">I")
+_PROFILE_ROOM = 1024  # bytes that a profile is filled up to a multiple of: whether an event was an action is not told
 
 
 class History(SealedDatabase):
@@ -61,11 +67,13 @@ class History(SealedDatabase):
                 yield change
                 if change.changed:
                     change.finish()
+                    if change.dropped:
+                        self._note_removed()
                     self._put_head(change.head.to_bytes())
                     self.connection.execute("COMMIT")
                     self._counter = change.head.counter
             if change.dropped:
-                self._move_log()
+                self._clear()
 
     @contextmanager
     def look(self) -> Iterator[LogChange]:
@@ -81,14 +89,29 @@ class History(SealedDatabase):
         return changed
 
     def check(self) -> None:
-        """Look whether the pages of the file fit together.
+        """Look whether the pages of the file fit together, and end the forgetting that a crash has interrupted.
 
         Raises:
             StoreError: they do not.
         """
         with self._alone():
+            if self._removed_remain():
+                self._write_over()
+            self._move_log()  # what a process that was killed has left there
             if self.connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
                 raise self.damaged("its pages do not fit together")
+
+    def _clear(self) -> None:
+        """Write over what was forgotten."""
+        try:
+            why = "" if self._write_over() else "another process was reading all the while"
+        except sqlite3.OperationalError as error:
+            why = str(error)
+        if why:
+            raise StoreError(
+                f"{self.directory}: it is forgotten, but rows of it, sealed, still lie in the file ({why}); forget the same again when that is "
+                "mended"
+            )
 
     def _head(self) -> LogHead:
         head = read_log_head(self._opened_head())
@@ -103,7 +126,7 @@ class LogChange:
     Attributes:
         head: of the history, with what was done here.
         changed: whether there is something to write.
-        dropped: whether an event was removed.
+        dropped: whether events were removed, whose rows must be written over at the end.
     """
 
     def __init__(self, history: History, head: LogHead) -> None:
@@ -136,8 +159,11 @@ class LogChange:
         """Remove events for good.
 
         Args:
-            numbers: of events that are there.
+            numbers: of events that are there; none to write over again what was removed before.
         """
+        self.dropped = True
+        if not numbers:
+            return
         marks = []
         for number in numbers:
             row = self._connection.execute(
@@ -150,7 +176,7 @@ class LogChange:
             rows=combined(self.head.rows, marks),
             removals=self.head.removals + 1,
         )
-        self.changed = self.dropped = True
+        self.changed = True
 
     def all_events(self) -> list[StoredEvent]:
         """All events in the order of their times; of equal ones as they were recorded.
@@ -181,8 +207,9 @@ class LogChange:
         content = self._seal.open("profile", row[0], about) if row and isinstance(row[0], bytes) else None
         if content is None:
             raise self._history.damaged("its profile is not the one that was written")
-        basis, _, profile = content.partition(b"\0")
-        return basis.decode(), profile
+        basis, _, held = content.partition(b"\0")
+        (size,) = _SIZE.unpack_from(held)
+        return basis.decode(), held[_SIZE.size : _SIZE.size + size]
 
     def put_profile(self, basis: str, profile: bytes) -> None:
         """Write the profile.
@@ -196,8 +223,14 @@ class LogChange:
 
     def put_bundle(self, digest: str) -> None:
         """Say which bundle lies beside the history from now on."""
-        self.head = replace(self.head, bundle=digest)
+        self.head = replace(self.head, bundle=digest, updates=0)
         self.changed = True
+
+    def put_updates(self, sequence: int) -> None:
+        """Say how many updates the catalogue has had: one that has had fewer is not taken from now on."""
+        if sequence != self.head.updates:
+            self.head = replace(self.head, updates=sequence)
+            self.changed = True
 
     def finish(self) -> None:
         """Write what goes with every change; the head is written by the caller."""
@@ -214,7 +247,8 @@ class LogChange:
             basis: what it was made with; without a zero byte.
             profile: its bytes.
         """
-        sealed = self._seal.seal("profile", basis.encode() + b"\0" + profile, struct.pack(">Q", self.head.counter))
+        content = filled(basis.encode() + b"\0" + _SIZE.pack(len(profile)) + profile, _PROFILE_ROOM)
+        sealed = self._seal.seal("profile", content, struct.pack(">Q", self.head.counter))
         self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('profile', ?)", (sealed,))
 
     def _read(self, seen: LogHead) -> list[StoredEvent]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +25,10 @@ from nearfar.sources.rows import kind_of, read_rows
 from nearfar.sources.walk import walk_files
 
 COLUMNS: Final = ("item", "action", "time", "dwell", "rating")
+PARTS: Final = (*COLUMNS, "user")
+"""Of an event in a file: what a column can hold."""
 _SHOWN: Final = 5
+_LONGEST: Final = 40  # characters of a name in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +50,23 @@ class HistoryImport:
 
 def read_events(
     path: Path,
-    names: EventNames | None,
+    columns: Mapping[str, str],
     frontend: EventsFrontend,
     latest: float,
     *,
     user: str | None,
+    action: str,
     timezone: str,
 ) -> tuple[list[Event], ReadReport]:
     """Read what one user did.
 
     Args:
         path: a .csv, .jsonl or .parquet file, or a folder of such.
-        names: which column holds what; None for the names that `write_events` gives them, as far as the file has such columns.
+        columns: part of an event -> the column that holds it. Others are in the columns of their name, as far as the file has these.
         frontend: says which kinds of action are known.
         latest: seconds since 1970; what is said to have happened later is passed over.
         user: whose rows are taken; None where they are all of one.
+        action: kind of all events; empty where the file says it, or where no kinds are told apart.
         timezone: of times that name none.
 
     Returns:
@@ -68,7 +75,8 @@ def read_events(
     Raises:
         DataError: it cannot be read, has rows of several users, or none that can be used.
     """
-    log = EventLog(path, names or _usual_names(path, frontend), timezone=timezone)
+    frontend.kind_weight(action or next(iter(frontend.settings.actions), ""))
+    log = EventLog(path, _names(path, columns, frontend, action), timezone=timezone)
     table = log.read()
     rows = np.arange(len(table)) if user is None else np.flatnonzero(table.users == _number_of(path, table, user))
     if user is None and len(table.user_names) > 1:
@@ -79,7 +87,7 @@ def read_events(
     for row in rows.tolist():
         event = Event(
             table.item_names[table.items[row]],
-            table.action_names[table.actions[row]],
+            action or table.action_names[table.actions[row]],
             float(table.times[row]),
             _known(table.dwells[row]),
             _known(table.ratings[row]),
@@ -87,7 +95,12 @@ def read_events(
         try:
             events.append(checked_event(event, frontend, latest))
         except DataError as error:
-            log.report.skip(f"{path.name}: {event.item[:40]!r}", str(error))
+            # What was wrong differs from row to row, and reasons are counted.
+            reason = "a time that is still to come" if table.times[row] > latest else "no event that can be recorded"
+            log.report.skip(f"{path.name}, {event.item[:_LONGEST]!r}", reason, detail=str(error))
+    if not events:
+        first = f" The first that was passed over: {log.report.examples[0]}" if log.report.examples else ""
+        raise DataError(f"{path}: there is no event in it that can be recorded.{first}")
     return events, log.report
 
 
@@ -125,24 +138,39 @@ def write_events(path: Path, events: list[Event]) -> int:
     return len(events)
 
 
-def _usual_names(path: Path, frontend: EventsFrontend) -> EventNames:
-    """The columns of a file whose names say what they hold."""
+def _names(path: Path, columns: Mapping[str, str], frontend: EventsFrontend, action: str) -> EventNames:
+    """Which column holds what: as was said, and otherwise the one of that name."""
+    if strange := [part for part in columns if part not in PARTS]:
+        near = get_close_matches(strange[0], PARTS, n=1)
+        suggestion = f"did you mean {near[0]!r}? Known" if near else "known"
+        raise DataError(f"columns: {strange[0]!r} is no part of an event; {suggestion} are {', '.join(PARTS)}")
+    there = _columns_of(path)
+    settings = frontend.settings
+    kinds = not action and (settings.actions or settings.other is not None)  # otherwise the bundle tells none apart
+
+    def named(part: str, *usual: str) -> str | None:
+        return columns.get(part) or next((name for name in (part, *usual) if name in there), None)
+
+    return EventNames(
+        item=named("item") or "item",
+        timestamp=named("time", "timestamp") or "time",
+        user=named("user"),
+        action=named("action") if kinds else None,
+        dwell=named("dwell"),
+        rating=named("rating"),
+    )
+
+
+def _columns_of(path: Path) -> Collection[str]:
+    """The columns that a file has, the first of a folder; none where it is for the reader to say what is wrong."""
     file = path
     if path.is_dir():
         file = next(walk_files(path, lambda name: kind_of(Path(name)) is not None, ReadReport()), path)
     kind = kind_of(file)
     if kind is None or not file.is_file():
-        return EventNames()  # the reader says what is wrong
+        return ()
     _, first = next(read_rows(file, kind, (), ReadReport(), every_column=True), (0, {}))
-    settings = frontend.settings
-    kinds = settings.actions or settings.other is not None  # otherwise the bundle tells none apart
-    return EventNames(
-        timestamp="timestamp" if "timestamp" in first else "time",
-        user="user" if "user" in first else None,
-        action="action" if kinds and "action" in first else None,
-        dwell="dwell" if "dwell" in first else None,
-        rating="rating" if "rating" in first else None,
-    )
+    return first
 
 
 def _number_of(path: Path, table: EventTable, user: str) -> int:

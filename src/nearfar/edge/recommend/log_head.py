@@ -22,6 +22,7 @@ class LogHead:
         events: how many there are.
         rows: hex of the combined marks of their rows; see `HistorySeal.combined`.
         removals: how often something was forgotten: whoever has seen fewer must read all rows again.
+        updates: how many the catalogue beside it has had: an older one, put back, has had fewer.
     """
 
     bundle: str
@@ -30,6 +31,7 @@ class LogHead:
     events: int = 0
     rows: str = _NOTHING
     removals: int = 0
+    updates: int = 0
 
     def to_bytes(self) -> bytes:
         """The text that is sealed."""

@@ -2,7 +2,7 @@
 
 An entry says how strongly an item is expected after another one: with the counts c(i, j) of j after i,
 
-    likely(i, j)   = c(i, j) / (sum of row i + smoothing) / (sum of column j)^0.2
+    likely(i, j)   = c(i, j) / (sum of row i + smoothing) / (sum of column j)^damping
     strength(i, j) = log(1 + likely(i, j) / (0.1 x the largest of the table))
 
 so that rare items say less, popular ones are not expected everywhere, and what is twice as likely is less than twice as strong. For a
@@ -40,8 +40,6 @@ _SITTING: Final = 3600.0
 """Seconds: what is longer ago than about so long before the latest action was another sitting, and counts less."""
 _EARLIER: Final = 0.2
 """The share that an action of an earlier sitting keeps."""
-_DAMPING: Final = 0.2
-"""Power of the sum of a column that its entries are divided by."""
 _BEND: Final = 0.1
 """Share of the largest entry at which strength turns from a straight line into a logarithm."""
 _USE: Final = 0.25
@@ -58,7 +56,9 @@ class Counts(Protocol):
     data: Any
 
 
-def strengths(rows: Ints, columns: Ints, counts: Doubles, items: int, *, smoothing: float) -> Doubles:
+def strengths(
+    rows: Ints, columns: Ints, counts: Doubles, items: int, *, smoothing: float, damping: float = 0.2
+) -> Doubles:
     """How strongly each item is expected after another one; see the head of this module.
 
     Args:
@@ -67,12 +67,13 @@ def strengths(rows: Ints, columns: Ints, counts: Doubles, items: int, *, smoothi
         counts: float64 (m,), how often, above 0.
         items: how many there are.
         smoothing: is added to the sum of each row.
+        damping: power of the sum of a column that its entries are divided by.
 
     Returns:
         float64 (m,), above 0 to log(11).
     """
     after, before = np.bincount(rows, counts, minlength=items), np.bincount(columns, counts, minlength=items)
-    likely = counts / (after[rows] + smoothing) / before[columns] ** _DAMPING
+    likely = counts / (after[rows] + smoothing) / before[columns] ** damping
     strong: Doubles = np.log1p(likely / (_BEND * likely.max(initial=0.0) or 1.0))
     return strong
 
@@ -120,7 +121,9 @@ class Prior:
         object.__setattr__(self, "_values", np.concatenate([[0.0], values]))
 
     @classmethod
-    def of(cls, counts: Counts, budget: int, *, smoothing: float = 5.0, recency: float = 0.8) -> Prior:
+    def of(
+        cls, counts: Counts, budget: int, *, smoothing: float = 5.0, damping: float = 0.2, recency: float = 0.8
+    ) -> Prior:
         """Make the table of counts, leaving the weakest entries out until it fits.
 
         What is worth keeping is what is strong, and rather so after popular items. What came after itself is left out: what the user has
@@ -130,6 +133,7 @@ class Prior:
             counts: non-negative, (n, n); row i is what came after item i.
             budget: bytes that `to_bytes` may take.
             smoothing: is added to the sum of each row, so that rare items say less.
+            damping: power of the sum of a column that its entries are divided by, so that popular items are not expected everywhere.
             recency: above 0 to 1; see the attribute.
 
         Returns:
@@ -142,7 +146,7 @@ class Prior:
         order = np.lexsort((columns, rows))
         order = order[(data[order] > 0) & (rows[order] != columns[order])]
         data, columns, rows = data[order], columns[order], rows[order]
-        values = strengths(rows, columns, data, items, smoothing=smoothing)
+        values = strengths(rows, columns, data, items, smoothing=smoothing, damping=damping)
         worth = values * np.bincount(rows, data, minlength=items)[rows] ** _USE
         places = np.empty(len(rows), dtype=np.int64)  # of each entry when the strongest comes first
         places[np.argsort(-worth, kind="stable")] = np.arange(len(rows))

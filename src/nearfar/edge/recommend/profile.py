@@ -14,7 +14,8 @@ from nearfar.errors import StoreError
 
 Floats = npt.NDArray[np.float32]
 
-_VERSION: Final = 1
+PROFILE_VERSION: Final = 1
+"""Of the bytes, and of how actions are folded: a profile of another one is folded anew."""
 _HEADER: Final = struct.Struct("<BHHHQf")  # version, length, dim, actions held, actions ever, decay
 
 
@@ -101,7 +102,7 @@ class Profile:
 
     def to_bytes(self) -> bytes:
         """All of it in few bytes: 19 + 16 an action + 4 a component (3,475 for 200 actions and 64 components)."""
-        head = _HEADER.pack(_VERSION, self.length, len(self.long_term), len(self), self.actions, self.decay)
+        head = _HEADER.pack(PROFILE_VERSION, self.length, len(self.long_term), len(self), self.actions, self.decay)
         parts = (("<i4", self.items), ("<f8", self.times), ("<f4", self.weights), ("<f4", self.long_term))
         return head + b"".join(part.astype(dtype).tobytes() for dtype, part in parts)
 
@@ -118,7 +119,7 @@ class Profile:
             raise StoreError(
                 f"a profile of {len(content)} bytes is cut off: build it again from the history"
             ) from error
-        if version != _VERSION or len(content) != _HEADER.size + 16 * held + 4 * dim:
+        if version != PROFILE_VERSION or len(content) != _HEADER.size + 16 * held + 4 * dim:
             raise StoreError("the profile is damaged or of a newer nearfar: build it again from the history")
         ends = np.cumsum([_HEADER.size, 4 * held, 8 * held, 4 * held, 4 * dim])
         items, times, weights, long_term = (content[begin:end] for begin, end in pairwise(ends))
@@ -133,26 +134,29 @@ class Profile:
         )
 
 
-def private_vectors(vectors: Floats, *, clip: float = 1.0, noise: float = 0.0, seed: int) -> Floats:
+def private_vectors(vectors: Floats, *, clip: float = 1.0, noise: float = 0.0, seed: int | None = None) -> Floats:
     """Long-term vectors as an app may hand them out: clipped to a length, then with Gaussian noise.
 
     nearfar sends them nowhere. An app that must (to ask a server for candidates, say) bounds by `clip` how far one user can move the
     vector, and hides by `noise` what moved it. Against a change of the whole history this is the Gaussian mechanism with sensitivity
     2 x clip (Dwork and Roth, The Algorithmic Foundations of Differential Privacy, theorem A.1): epsilon = 2 sqrt(2 ln(1.25 / delta)) /
-    noise for one vector, where that is at most 1. Vectors handed out again and again add up; take a new seed each time.
+    noise for one vector, where that is at most 1. For k vectors of one user that are handed out it is k times as much at most (about
+    sqrt(k) times, ibid., theorem 3.20): whoever has them takes their mean, and sees through the noise. So hand one out seldom, and keep
+    it. Without `noise` a vector is shortened and not hidden at all.
 
     Args:
         vectors: float32 (..., d).
         clip: longest that a vector may be; longer ones are shortened.
         noise: standard deviation of what is added to each component, as a share of `clip`.
-        seed: of the noise; secret, or whoever knows it takes the noise away.
+        seed: of the noise, to measure with; never where a vector leaves the device: with two of one seed the noise is taken away. None
+            for noise that nobody can make again.
 
     Returns:
         float32 (..., d).
     """
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     clipped = vectors * np.minimum(1.0, clip / np.maximum(lengths, np.finfo(np.float32).tiny))
-    if noise:
+    if noise:  # numpy takes the seed from the system where there is none
         clipped = clipped + np.random.default_rng(seed).normal(0.0, noise * clip, vectors.shape)
     private: Floats = clipped.astype(np.float32)
     return private

@@ -22,7 +22,7 @@ from nearfar.edge.recommend.remembering import Remembering
 from nearfar.edge.recommend.serving import Serving
 from nearfar.edge.sealed.kept_bundle import put_bundle
 from nearfar.edge.sealed.key_place import check_place
-from nearfar.edge.sealed.new_folder import new_folder
+from nearfar.edge.sealed.new_folder import is_free, new_folder
 from nearfar.edge.where import Condition, parse
 from nearfar.errors import StoreError
 
@@ -103,10 +103,14 @@ class Recommender(Remembering):
             MissingExtraError: the packages of the extra `encryption` are not installed.
         """
         target = Path(directory).absolute()
+        if is_free(target):
+            raise StoreError(
+                f"{target}: there is no history here; the first event makes one: nearfar record DIR ITEM --bundle BUNDLE"
+            )
         if not (target / HISTORY_FILE).is_file() or not has_key(target):
             raise StoreError(
                 f"{target}: is no directory of a history, or a part of one is missing (it holds {HISTORY_FILE} and key.json); put the "
-                "whole directory back from a backup, or record the first event with a bundle to make one"
+                "whole directory back from a backup, or begin another one elsewhere: nearfar record DIR ITEM --bundle BUNDLE"
             )
         if key is not None:
             check_place(target, key, "history")
@@ -160,7 +164,7 @@ class Recommender(Remembering):
         Args:
             k: how many; fewer where fewer may be shown.
             context: what is known of the moment, by column, where the bundle was learned with a context.
-            exclude: names of items that are not wanted now.
+            exclude: name of an item that is not wanted now, or names.
             where: what the facts of an item must satisfy, as in `genres = 'drama' and year >= 1990`.
             diversity: from 0 (by score alone) to 1 (unlike each other above all).
             seen: recommend also what the user has acted on; what they dislike is never recommended.
@@ -174,7 +178,7 @@ class Recommender(Remembering):
         catalogue = serving.catalogue
         scores = serving.scorer.scores(profile, self._clock(), context)
         scores[hidden] = -float("inf")
-        for name in exclude:
+        for name in _names(exclude):
             if (number := catalogue.number_of(name)) is not None:
                 scores[number] = -float("inf")
         found = choose(scores, catalogue, k, where=condition, diversity=diversity)
@@ -193,7 +197,7 @@ class Recommender(Remembering):
         """
         serving, profile, _ = self._snapshot()
         catalogue = serving.catalogue
-        numbers = catalogue.numbers_of(dict.fromkeys(candidates))
+        numbers = catalogue.numbers_of(dict.fromkeys(_names(candidates)))
         scores = serving.scorer.scores(profile, self._clock(), context)
         return [
             _answer(catalogue, int(number), float(scores[number])) for number in in_order(scores, catalogue, numbers)
@@ -237,6 +241,11 @@ class Recommender(Remembering):
         with self._lock:
             serving, memory = self._current()
             return serving, memory.profile, memory.hidden(seen=seen)
+
+
+def _names(given: Iterable[str]) -> Iterable[str]:
+    """Names of items; one that is given by itself is not its letters."""
+    return [given] if isinstance(given, str) else given
 
 
 def _answer(catalogue: Catalogue, number: int, score: float) -> Recommendation:

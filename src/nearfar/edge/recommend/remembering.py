@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,14 +14,14 @@ from typing import Final, Self
 
 from nearfar.bundle import Bundle
 from nearfar.edge.recommend.answers import Event
+from nearfar.edge.recommend.catalogue_store import older_catalogue
 from nearfar.edge.recommend.history import History, LogChange
 from nearfar.edge.recommend.history_files import HistoryImport, read_events, write_events
 from nearfar.edge.recommend.memory import Memory
 from nearfar.edge.recommend.serving import Serving, bundle_in_place, serving_of
-from nearfar.edge.recommend.stored_event import StoredEvent, checked_event
+from nearfar.edge.recommend.stored_event import StoredEvent, checked_event, checked_time
 from nearfar.edge.sealed.kept_bundle import drop_other_bundles
 from nearfar.errors import DataError
-from nearfar.sources.event_log import EventNames
 
 _BATCH: Final = 5_000
 """Events in one transaction."""
@@ -39,6 +39,7 @@ class _Turn:
 
     def keep(self, memory: Memory) -> None:
         self.memory = memory
+        self.change.put_updates(self.serving.catalogue.sequence)
         self.change.put_profile(self.serving.basis, memory.profile.to_bytes())
 
 
@@ -70,6 +71,9 @@ class Remembering:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._history.directory)!r})"  # and nothing of what is in it
 
     def close(self) -> None:
         """Close the history."""
@@ -125,7 +129,7 @@ class Remembering:
             How many events were removed.
 
         Raises:
-            DataError: not exactly one of the three was given.
+            DataError: not exactly one of the three was given, or `since` is no time.
             StoreError: the history was tampered with, or cannot be written; nothing was forgotten.
         """
         if (item is not None) + (since is not None) + everything != 1:
@@ -134,6 +138,8 @@ class Remembering:
             if since.tzinfo is None:
                 raise DataError(f"since {since}: say the zone of the time, as in since.astimezone()")
             since = since.timestamp()
+        if since is not None:
+            since = checked_time("since", since)
         with self._changing() as turn:
             kept: list[StoredEvent] = []
             gone: list[int] = []
@@ -142,8 +148,10 @@ class Remembering:
                     gone.append(stored.number)
                 else:
                     kept.append(stored)
+            turn.change.remove(gone)
             if gone:
-                turn.change.remove(gone)
+                # Where the clock was set back, the times of what comes would tell of what was forgotten.
+                self._ticks = 0
                 turn.keep(turn.serving.folded(kept))
         return len(gone)
 
@@ -172,24 +180,34 @@ class Remembering:
         return write_events(Path(path), self.events())
 
     def import_history(
-        self, path: str | Path, names: EventNames | None = None, *, user: str | None = None, timezone: str = "UTC"
+        self,
+        path: str | Path,
+        columns: Mapping[str, str] | None = None,
+        *,
+        user: str | None = None,
+        action: str = "",
+        timezone: str = "UTC",
     ) -> HistoryImport:
         """Record what one user did elsewhere; importing the same file again adds nothing.
 
         Args:
             path: a .csv, .jsonl or .parquet file, or a folder of such.
-            names: which column holds what; by default as `export` writes them.
-            user: whose rows are taken, where `names.user` is a column.
+            columns: which column holds `item`, `time`, `user`, `action`, `dwell` or `rating`, as in `{"time": "when"}`; by default the
+                one of that name, and of times also `timestamp`.
+            user: whose rows are taken, where the file has several users.
+            action: kind of all of them, for a file that does not say it.
             timezone: of times that name none.
 
         Raises:
-            DataError: the file cannot be read, has rows of several users, or a kind of action that the bundle does not know. Nothing was
-                recorded.
+            DataError: the file cannot be read, has rows of several users, or none that can be recorded. Nothing was recorded.
             StoreError: as `record`.
         """
         serving, _ = self._current()
         latest = self._clock() + _AHEAD
-        events, report = read_events(Path(path), names, serving.scorer.frontend, latest, user=user, timezone=timezone)
+        frontend = serving.scorer.frontend
+        events, report = read_events(
+            Path(path), columns or {}, frontend, latest, user=user, action=action, timezone=timezone
+        )
         return HistoryImport(len(events), self.record_many(events), dict(report.skipped), tuple(report.examples))
 
     def _record(self, events: list[Event]) -> int:
@@ -271,4 +289,6 @@ class Remembering:
         serving = serving_of(directory, opened, threads=self._threads)
         if opened.digest != digest:
             change.put_bundle(opened.digest)
+        elif serving.catalogue.sequence < change.head.updates:
+            raise older_catalogue(directory, serving.catalogue.sequence, change.head.updates)
         return serving

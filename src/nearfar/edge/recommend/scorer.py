@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.bundle.manifest import RecommenderRecord
+from nearfar.bundle.recommender_record import RecommenderRecord
 from nearfar.edge.bundle_graph import BundleGraph
 from nearfar.edge.recommend.catalogue import Catalogue, recommender_of
 from nearfar.edge.recommend.profile import Profile

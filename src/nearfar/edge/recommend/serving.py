@@ -10,7 +10,7 @@ from nearfar.bundle import Bundle
 from nearfar.edge.recommend.catalogue import Catalogue, recommender_of
 from nearfar.edge.recommend.catalogue_store import CatalogueStore
 from nearfar.edge.recommend.memory import Memory
-from nearfar.edge.recommend.profile import Profile
+from nearfar.edge.recommend.profile import PROFILE_VERSION, Profile
 from nearfar.edge.recommend.scorer import Scorer
 from nearfar.edge.recommend.stored_event import StoredEvent
 from nearfar.edge.sealed.kept_bundle import bundle_folder, put_bundle
@@ -42,7 +42,7 @@ class Serving:
     def __init__(self, bundle: Bundle, catalogue: Catalogue, *, file: CatalogueFile = None, threads: int = 1) -> None:
         self.bundle, self.catalogue, self.file = bundle, catalogue, file
         self.scorer = Scorer(bundle, catalogue, threads=threads)
-        self.basis = hashlib.sha256(f"{bundle.digest}\n{catalogue.digest}".encode()).hexdigest()
+        self.basis = hashlib.sha256(f"{bundle.digest}\n{catalogue.digest}\n{PROFILE_VERSION}".encode()).hexdigest()
 
     def is_current(self, directory: Path) -> bool:
         """Whether the catalogue in a directory is still this one, and not one that an update has made since."""

@@ -48,9 +48,8 @@ def checked_event(event: Event, frontend: EventsFrontend, latest: float) -> Even
             raise DataError(f"{what} {str(text)[:60]!r}: give a name of one line and at most {_LONGEST:,} characters")
     if not event.item:
         raise DataError("an event without an item: say what was acted on")
-    time, dwell = _number("time", event.time), _number("dwell", event.dwell)
-    if time is not None and abs(time) >= _LATEST:
-        raise DataError(f"time {time:.0f}: give seconds since 1970; milliseconds are a thousand times too many")
+    time = None if event.time is None else checked_time("time", event.time)
+    dwell = _number("dwell", event.dwell)
     if time is not None and time > latest:
         moment = datetime.fromtimestamp(time, UTC)
         raise DataError(
@@ -60,6 +59,22 @@ def checked_event(event: Event, frontend: EventsFrontend, latest: float) -> Even
         raise DataError(f"dwell {dwell:g}: give seconds from 0 on, or leave it out")
     frontend.kind_weight(event.action)
     return Event(event.item, event.action, time, dwell, _number("rating", event.rating))
+
+
+def checked_time(name: str, value: float) -> float:
+    """Seconds since 1970.
+
+    Args:
+        name: of what it is, for the message.
+        value: as it was given.
+
+    Raises:
+        DataError: it is no number, or of no year that a calendar has.
+    """
+    time = _number(name, value)
+    if time is None or abs(time) >= _LATEST:
+        raise DataError(f"{name} {value!r}: give seconds since 1970; milliseconds are a thousand times too many")
+    return time
 
 
 def event_text(event: Event) -> bytes:

@@ -84,9 +84,35 @@ class SealedDatabase:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
 
-    def _move_log(self) -> None:
-        """Move SQLite's log into the file, which writes over what was replaced or removed: until then it lies in the log."""
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def _move_log(self) -> bool:
+        """Move SQLite's log into the file, which writes over what was replaced or removed: until then it lies in both.
+
+        Returns:
+            Whether it was moved; not where another process has read from it all the while.
+        """
+        busy, *_ = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
+
+    def _note_removed(self) -> None:
+        """Say in the file that removed rows are still to be written over; the caller has begun the transaction that removes them."""
+        self.connection.execute("PRAGMA user_version = 1")
+
+    def _write_over(self) -> bool:
+        """Write over what is left of removed rows; no transaction is open.
+
+        SQLite clears the place of a row, but not the copies that it leaves between the rows of a page when it puts pages in order; so the
+        file is made anew. Where that is interrupted, the file still says that it is to be done.
+
+        Returns:
+            Whether all is gone; not where another process has read all the while.
+        """
+        self.connection.execute("VACUUM")
+        self.connection.execute("PRAGMA user_version = 0")
+        return self._move_log()
+
+    def _removed_remain(self) -> bool:
+        """Whether removed rows are still to be written over."""
+        return bool(self.connection.execute("PRAGMA user_version").fetchone()[0])
 
     def make_tables(self) -> None:
         """Make the tables of a new file; the caller has begun a transaction."""

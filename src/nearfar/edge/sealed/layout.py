@@ -56,6 +56,7 @@ class Layout:
                 "journal_mode = WAL",
                 "synchronous = FULL",
                 "secure_delete = ON",
+                "temp_store = MEMORY",
                 "trusted_schema = OFF",
                 "cell_size_check = ON",
             ):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from nearfar.bundle import Bundle, BundleWriter, Manifest, Metric, render_card
 from nearfar.bundle.bundle import CARD, MANIFEST
-from nearfar.bundle.manifest import VerificationRecord
+from nearfar.bundle.verification_record import VerificationRecord
 from nearfar.edge.encoder import Encoder
 from nearfar.edge.verify.cohort import read_cohort
 from nearfar.edge.verify.quality import check_quality

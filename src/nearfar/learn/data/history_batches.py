@@ -116,9 +116,13 @@ class HistoryBatch(NamedTuple):
         if self.shown is not None:
             _, *others = self.shown
             shown = Shown(Histories(*cut(self.shown.histories)), *cut(others))
+        values, codes, targets, weights = cut([self.values, self.codes, self.targets, self.target_weights])
         return HistoryBatch(
             Histories(*cut(self.histories)),
-            *cut([self.values, self.codes, self.targets, self.target_weights]),
+            values,
+            codes,
+            targets,
+            weights,
             copies=None if self.copies is None else Histories(*cut(self.copies, 2)),
             shown=shown,
             pairs=None if self.pairs is None else Pairs(*cut(self.pairs)),

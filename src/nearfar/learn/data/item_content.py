@@ -86,9 +86,10 @@ def tokens_of(row: ItemRow) -> list[str]:
 def facts_of(row: ItemRow) -> dict[str, object]:
     """What a person may be told of an item: title, categories, numbers and further columns, without what is missing."""
     facts: dict[str, object] = {"title": row.title} if row.title else {}
+    facts |= {name: cell for name, cell in row.facts.items() if isinstance(cell, str | int | float | bool)}
+    # Above the cells as they are: in CSV these are text, which no number can be compared with.
     facts |= {name: list(some) for name, some in row.categories.items() if some}
-    facts |= {name: value for name, value in row.numbers.items() if np.isfinite(value)}
-    return facts | {name: cell for name, cell in row.facts.items() if isinstance(cell, str | int | float | bool)}
+    return facts | {name: value for name, value in row.numbers.items() if np.isfinite(value)}
 
 
 def open_items(items: ItemContent, facts: Sequence[str] = ()) -> ItemTable:

@@ -66,29 +66,12 @@ def filtered(
     kinds = np.array([frontend.kind_weight(name) for name in table.action_names])
     weights = frontend.weights_of(kinds[table.actions], table.dwells, table.ratings)
     trials = np.isfinite(table.propensities)
-    keep = np.ones(len(table), bool)
-    dropped: dict[str, int] = {}
-
-    def drop(rule: str, rows: Flags) -> None:
-        count = int((keep & rows).sum())
-        if count:
-            dropped[rule] = count
-            keep[rows] = False
-
-    drop("shorter than least_dwell", accidents(weights, table.dwells, filters.least_dwell) & ~trials)
-    if source.columns.user is not None:
-        plain = np.flatnonzero(keep & ~trials)
-        keys = (table.users * len(table.item_names) + table.items) * len(table.action_names) + table.actions
-        again = np.zeros(len(table), bool)
-        again[plain] = repeated(keys[plain], table.times[plain], filters.repeat)
-        drop("repeated within the seconds of repeat", again)
-        if filters.most_per_hour is not None:
-            fast = bots(table.users, table.times, keep & (weights > 0), filters.most_per_hour)
-            drop("of users with more than most_per_hour", np.isin(table.users, fast))
-    drop("dislike, which is no action", weights < 0)
+    left = _Left(np.ones(len(table), bool), {})
+    _drop_what_means_nothing(left, table, source, weights, trials)
+    keep = left.rows
     actions = keep & (weights > 0)
     if not actions.any():
-        raise DataError(f"{source.path}: no event in it is an action of positive weight{_told(dropped)}")
+        raise DataError(f"{source.path}: no event in it is an action of positive weight{left.told}")
     moments = _moments(table.times[actions], split) if split.by == "time" else None
     counted = keep & ((weights > 0) | trials)
     if moments is not None:
@@ -108,24 +91,63 @@ def filtered(
     listed = catalogue[table.items]
     missed = np.zeros(len(table), bool)
     if moments is None:
-        drop("of users with fewer than least_of_user", ~learned[table.users])
+        left.drop("of users with fewer than least_of_user", ~learned[table.users])
     else:
         missed = keep & actions & ~listed & (table.times >= moments[0])
-    drop("on items with fewer than least_of_item", ~listed & ~missed)
+    left.drop("on items with fewer than least_of_item", ~listed & ~missed)
     actions = keep & actions & ~missed
     if not actions.any():
         raise DataError(
-            f"{source.path}: nothing is left to learn from{_told(dropped)}. Lower least_of_user and least_of_item in "
+            f"{source.path}: nothing is left to learn from{left.told}. Lower least_of_user and least_of_item in "
             "data.source.filters, or give a longer log"
         )
     shown = keep & ((weights == 0) | trials) & ~missed
     own = catalogue & (counts >= filters.least_of_item)
-    return Kept(weights, actions, shown, missed, moments, learned, own, catalogue, dropped)
+    return Kept(weights, actions, shown, missed, moments, learned, own, catalogue, left.dropped)
 
 
-def _told(dropped: dict[str, int]) -> str:
-    told = "; ".join(f"{count:,} {rule}" for rule, count in dropped.items())
-    return f" (left out: {told})" if told else ""
+@dataclass(frozen=True)
+class _Left:
+    """What the rules have left so far.
+
+    Attributes:
+        rows: bool (n,), changed in place.
+        dropped: rule -> events.
+    """
+
+    rows: Flags
+    dropped: dict[str, int]
+
+    def drop(self, rule: str, rows: Flags) -> None:
+        """Take out what a rule is against; what is out already counts for the rule that came first."""
+        count = int((self.rows & rows).sum())
+        if count:
+            self.dropped[rule] = count
+            self.rows[rows] = False
+
+    @property
+    def told(self) -> str:
+        """What was left out, for a message."""
+        told = "; ".join(f"{count:,} {rule}" for rule, count in self.dropped.items())
+        return f" (left out: {told})" if told else ""
+
+
+def _drop_what_means_nothing(
+    left: _Left, table: EventTable, source: EventsSource, weights: Floats, trials: Flags
+) -> None:
+    """Accidents, double clicks, robots and dislikes; what was shown by chance, `trials`, was meant as it is."""
+    filters = source.filters
+    left.drop("shorter than least_dwell", accidents(weights, table.dwells, filters.least_dwell) & ~trials)
+    if source.columns.user is not None:
+        plain = np.flatnonzero(left.rows & ~trials)
+        keys = (table.users * len(table.item_names) + table.items) * len(table.action_names) + table.actions
+        again = np.zeros(len(table), bool)
+        again[plain] = repeated(keys[plain], table.times[plain], filters.repeat)
+        left.drop("repeated within the seconds of repeat", again)
+        if filters.most_per_hour is not None:
+            fast = bots(table.users, table.times, left.rows & (weights > 0), filters.most_per_hour)
+            left.drop("of users with more than most_per_hour", np.isin(table.users, fast))
+    left.drop("dislike, which is no action", weights < 0)
 
 
 def _moments(times: Times, split: Split) -> tuple[float, float]:

@@ -21,12 +21,14 @@ from nearfar.learn.data.kept_events import Kept, filtered
 from nearfar.learn.data.shown import impressions_of, misses_of
 from nearfar.learn.data.split import TEST, TRAIN, VALIDATION
 from nearfar.recipe.data import Data, Split
-from nearfar.recipe.events import EventsFrontendSettings, EventsSource
+from nearfar.recipe.events import EventsFrontendSettings, EventsSource, ItemContent
 from nearfar.sources.event_log import EventLog, EventNames
 from nearfar.sources.event_table import EventTable
 from nearfar.sources.item_table import ItemRow
 
 Flags = npt.NDArray[np.bool_]
+
+_SHOWN = 40  # characters of a name in a message
 
 
 def prepare_actions(
@@ -60,6 +62,7 @@ def prepare_actions(
     if source.items is not None:
         items = open_items(source.items, facts)
         known = {row.name: row for row in items.rows()}
+        _refuse_strangers(table, known, source.items)
         for reason, count in items.report.skipped.items():
             skipped[f"items: {reason}"] = count
         examples += items.report.examples
@@ -74,6 +77,15 @@ def prepare_actions(
     corpus = replace(corpus, counts=counts).fingerprinted()
     corpus.save(directory)
     return corpus
+
+
+def _refuse_strangers(table: EventTable, known: dict[str, ItemRow], items: ItemContent) -> None:
+    """Refuse a table of items that knows none of those in the log: it is another shop's, or calls them otherwise."""
+    if not any(name in known for name in table.item_names):
+        raise DataError(
+            f"{items.path}: knows no item of the log: it has {next(iter(known))[:_SHOWN]!r} in {items.columns.item}, and the log "
+            f"{table.item_names[0][:_SHOWN]!r}. Say in data.source.items.columns.item which column holds what the log calls an item"
+        )
 
 
 def open_log(source: EventsSource) -> EventLog:

@@ -73,11 +73,12 @@ class _Block(nn.Module):
         attended = self.dropout(scores.softmax(dim=-1)) @ value
         joined = attended.transpose(1, 2).reshape(n, -1, dim)
         kept = kept + self.dropout(self.mix(joined))
-        fed: Tensor = self.dropout(self.feedforward(kept))
-        return kept + fed
+        fed: Tensor = kept + self.dropout(self.feedforward(kept))
+        return fed
 
     def _by_head(self, vectors: Tensor) -> Tensor:
-        return vectors.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        heads: Tensor = torch.unflatten(vectors, -1, (self.heads, -1))
+        return heads.transpose(1, 2)
 
     def _bias(self, length: int, last: bool) -> Tensor:
         """What is added to the scores of each head by age; (1, heads, L or 1, L)."""

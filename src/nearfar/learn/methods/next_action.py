@@ -187,8 +187,10 @@ class NextAction(nn.Module):
     def _of_next(self, embedded: Embedded) -> Tensor:
         """Every place with a target looks for it."""
         n, places, _ = embedded.users.shape
-        targets = embedded.targets.view(n, places, -1)
-        weights = embedded.weights.view(n, places, -1)
+        # What is known by its content alone, though a few acted on it, is no target: there is too little to learn from.
+        own = embedded.targets < self.items.warm
+        targets = embedded.targets.where(own, -1).view(n, places, -1)
+        weights = (embedded.weights * own).view(n, places, -1)
         rows, where = (weights.sum(dim=2) > 0).nonzero(as_tuple=True)
         if not len(rows):
             return embedded.users.sum() * 0

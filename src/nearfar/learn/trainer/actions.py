@@ -151,7 +151,7 @@ def item_table(method: NextAction) -> Floats:
     method.eval()
     try:
         numbers = torch.arange(method.items.items, device=method.popularity.device)
-        parts = [method.item_vectors(some).float().cpu().numpy() for some in numbers.split(_ITEMS_AT_A_TIME)]
+        parts = [method.item_vectors(some).float().cpu().numpy() for some in torch.split(numbers, _ITEMS_AT_A_TIME)]
     finally:
         method.train(training)
     table: Floats = np.concatenate(parts)
