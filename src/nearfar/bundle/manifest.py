@@ -285,8 +285,10 @@ class Manifest(Block):
             raise ValueError(f"dims are prefixes of an embedding: all must be below dim ({self.dim})")
         if (self.recommender is not None) != (self.kind == "recommender"):
             raise ValueError("the block recommender is of kind recommender, which cannot do without it")
-        if self.similarity == "dot" and self.kind != "recommender":
-            raise ValueError(f"similarity dot is of kind recommender, but kind is {self.kind}")
+        if (self.similarity == "dot") != (self.kind == "recommender"):
+            raise ValueError(
+                f"similarity dot is of kind recommender, and of no other: kind is {self.kind}, similarity {self.similarity}"
+            )
         if self.verification is not None:
             if self.kind not in ("image-encoder", "audio-encoder"):
                 raise ValueError(f"verification is of encoders of pictures and of sound, but kind is {self.kind}")

@@ -214,7 +214,8 @@ def evaluate(
 
     Of texts: does a query find its text among all texts of the table, BM25 beside it? Of a monitor: do its alarms fit the faults that
     somebody has labelled (--label), an alarm that is always on beside it? Of an encoder of pictures or sound: does it tell people
-    apart whom it has never met, and what do attacks on templates and samples do?
+    apart whom it has never met, and what do attacks on templates and samples do? Of a recommender: does it rank what users did next
+    among the first, counting beside it?
     """
     import json
 

@@ -416,9 +416,15 @@ def text_encoder(bundle: Bundle, *, threads: int, dim: int | None) -> Encoder:
     from nearfar.edge.encoder import Encoder
 
     if bundle.manifest.frontend.kind != "text":
+        recommends = bundle.manifest.frontend.kind == "events"
+        other = (
+            "use nearfar record and nearfar recommend"
+            if recommends
+            else ("embed the items with nearfar.edge.Encoder and compare their vectors")
+        )
         raise BundleError(
-            f"{bundle.path}: this bundle is of kind {bundle.manifest.kind}, and an index is of texts: give the bundle of a "
-            "text encoder, or embed the items with nearfar.edge.Encoder and compare their vectors"
+            f"{bundle.path}: this bundle is of kind {bundle.manifest.kind}, and an index is of texts: give the bundle of a text encoder, "
+            f"or {other}"
         )
     return Encoder.open(bundle, threads=threads, dim=dim)
 

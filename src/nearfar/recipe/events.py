@@ -327,7 +327,7 @@ class Recommend(Settings):
     encoder comes with the share of popularity that it was trained with."""
     half_life: Amount = 50.0
     """Actions after which one counts half in the long-term vector."""
-    signed_by: str | None = None
+    signed_by: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """Public key (Ed25519, hex) whose signed catalogue updates devices take; `nearfar catalogue key` makes one. Without it they take
     none."""
     facts: tuple[str, ...] = ()

@@ -64,6 +64,14 @@ def test_a_new_user_gets_what_is_popular(scorer):
     assert not scorer.parts(scorer.new_profile(), NOW).encoder.any()
 
 
+@pytest.mark.parametrize("weight", [0.0, -0.5])
+def test_a_new_user_gets_what_is_popular_also_where_popularity_does_not_count(scorer, weight):
+    other = Scorer(scorer.bundle, scorer.catalogue, weights=Weights(1.0, 1.0, weight))
+    found = other.scores(other.new_profile(), 0.0)
+    np.testing.assert_array_equal(found, scorer.catalogue.popularity.astype(np.float32))
+    assert sum(other.parts_of(3, other.new_profile(), 0.0)) == pytest.approx(found[3])
+
+
 def test_the_same_profile_gives_the_same_bits_on_any_number_of_threads(scorer):
     profile = after(scorer, 1, 2, 3)
     again = Scorer(scorer.bundle, Catalogue.open(scorer.bundle), threads=3)

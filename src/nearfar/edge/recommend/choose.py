@@ -100,7 +100,10 @@ def check_where(where: Condition, catalogue: Catalogue) -> None:
     known = catalogue.fact_keys
     if strange := sorted(keys(where) - known):
         has = ", ".join(sorted(known)[:_KEYS_SHOWN]) or "nothing: train with data.source.items and recommend.facts"
-        raise DataError(f"no item says {strange[0]!r}, so it cannot be asked for; items say {has}")
+        raise DataError(
+            f"no item says {strange[0]!r}, so it cannot be asked for; items say {has} (recommend.facts in the recipe "
+            "names the columns that go along)"
+        )
 
 
 def _that_match(scores: Floats, catalogue: Catalogue, k: int, where: Condition) -> Ints:

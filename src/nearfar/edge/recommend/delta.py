@@ -253,7 +253,7 @@ def publisher_of(bundle: Bundle) -> str:
     if public_key is None:
         raise BundleError(
             f"{bundle.path}: names nobody who may change its catalogue: set recommend.signed_by in the recipe "
-            "(nearfar catalogue key prints it), and train or export again"
+            "(nearfar catalogue key prints it), and train again"
         )
     return public_key
 

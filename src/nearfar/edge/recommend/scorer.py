@@ -91,6 +91,9 @@ class Scorer:
         self._scales = catalogue.scales.astype(np.float32)
         self._popularity = catalogue.popularity.astype(np.float32)
         self._popular = np.float32(self.weights.popularity) * self._popularity
+        # Popularity is all there is to go by without a history, whatever it is worth beside one.
+        alone = self.weights.popularity if self.weights.popularity > 0 else 1.0
+        self._weights_of_new = Weights(0.0, 0.0, alone)
 
     def new_profile(self) -> Profile:
         """The profile of a new user."""
@@ -110,6 +113,8 @@ class Scorer:
         """
         weights, total = self.weights, self._popular
         vector = self._history_vector(profile, now, context) if weights.encoder else None
+        if vector is None and not len(profile):
+            return np.float32(self._weights_of_new.popularity) * self._popularity
         if vector is not None:
             total = self._scan.products(vector)
             total *= self._scales
@@ -150,7 +155,8 @@ class Scorer:
             numbers, expected = self.catalogue.prior.part(profile.items, profile.times)
             prior = float(expected[numbers == number].sum())
         parts = (encoder, prior, float(self._popularity[number]))
-        return Weights(*(weight * part + 0.0 for weight, part in zip(self.weights, parts, strict=True)))  # no -0
+        weights = self._weights_of_new if vector is None and not len(profile) else self.weights
+        return Weights(*(weight * part + 0.0 for weight, part in zip(weights, parts, strict=True)))  # no -0
 
     def _history_vector(self, profile: Profile, now: float, context: Context | Features | None) -> Floats | None:
         """The vector of a history, float32 (d,); None where there is neither a history nor a context to make one of."""
