@@ -6,6 +6,7 @@ means over users of the means over a user's cases, with 95 % intervals over user
 
 Cuts (both are made once, by the recipe, so that all systems see the same cases):
   last  the last action of each user is test, the one before it validation.
+        Ratings of one second have no order of their own (the file has them by the number of the movie): theirs is drawn once.
   time  the log before a moment is trained on, the next tenth is validation, the last tenth test; each later action is a case, with all
         that its user did before it. What is not in the catalogue by then is a miss of everybody. Keys end in `_time`.
 
@@ -150,7 +151,7 @@ def _log(options: argparse.Namespace, work: Path, stages: Stages) -> Log:
     if options.log is not None:
         return given(options.log, options.name)
     if options.data is not None and not options.quick:
-        return movielens(options.data)
+        return movielens(options.data, work)
     return made(work, stages)
 
 

@@ -47,12 +47,24 @@ class Log:
         return (*self.changes, f"data.split.by={SPLITS[by]}")
 
 
-def movielens(data: Path) -> Log:
-    """MovieLens small: every rating is an action, whatever its value."""
-    folder = data / "movielens_small"
-    return Log(
-        "movies", "movies.yaml", folder / "ratings.parquet", (f"data.source.items.path={folder / 'movies.parquet'}",)
-    )
+def movielens(data: Path, work: Path) -> Log:
+    """MovieLens small: every rating is an action, whatever its value.
+
+    A sixth of the ratings have the time of the one before, to the second, and the file has these in the order of the movies' numbers.
+    What comes next among them would be told by the number, which is no order of actions: here it is drawn, once.
+
+    Args:
+        data: folder of the sets.
+        work: gets the log that all systems read.
+    """
+    import pyarrow.parquet as parquet
+
+    folder, path = data / "movielens_small", work / "movielens_small.parquet"
+    if not path.exists():
+        ratings = parquet.read_table(folder / "ratings.parquet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(ratings.take(np.random.default_rng(0).permutation(ratings.num_rows)), path)
+    return Log("movies", "movies.yaml", path, (f"data.source.items.path={folder / 'movies.parquet'}",))
 
 
 def made(work: Path, stages: Stages) -> Log:

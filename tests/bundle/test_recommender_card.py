@@ -27,6 +27,7 @@ def manifest(by: str = "last_actions", metrics: dict[str, dict[str, Metric]] | N
         created=datetime(2025, 1, 2, tzinfo=UTC),
         name="films",
         kind="recommender",
+        similarity="dot",
         towers={"query": tower, "document": tower},
         dim=16,
         frontend=EventsSettings(length=50, actions={"seen | half": 0.0, "view": 1.0, "buy": 3.0}, liked=3.0),
