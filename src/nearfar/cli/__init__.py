@@ -20,6 +20,7 @@ from nearfar.cli import (
     demo,
     doctor,
     edit,
+    evaluate,
     forget,
     import_encoder,
     keys,
@@ -50,7 +51,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(train.train)
 app.command()(train.export)
-app.command()(train.evaluate)
+app.command()(evaluate.evaluate)
 app.command()(compress.compress)
 app.command("import")(import_encoder.import_encoder)
 app.command()(convert.convert)

@@ -1,4 +1,4 @@
-"""`nearfar train`, `nearfar export`, `nearfar evaluate`."""
+"""`nearfar train`, `nearfar export`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfar.cli import stream_options
-from nearfar.cli.fitting import refuse_options
 from nearfar.cli.options import Overrides
 from nearfar.errors import RecipeError
 
@@ -145,122 +143,3 @@ def show_recommender(bundle: Bundle) -> None:
     out.print(
         pairs_table([*recommender_card.recommender_rows(recommender_card.recommender_of(manifest)), *counts.items()])
     )
-
-
-_EVALUATED = ("bundle", "pairs", "json_output")
-_OF_PEOPLE = ("plot", "samples", "attacks", "item", "session", "attribute", "split", "label", "threshold")
-_OF_RECOMMENDERS = ("user", "item", "time")
-_OF_MONITORS = ("label", "threshold", *stream_options.NAMES)
-
-
-def evaluate(
-    context: typer.Context,
-    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
-    pairs: Annotated[
-        Path,
-        typer.Argument(
-            help="Table of held-out pairs (.jsonl, .csv, .parquet); of a monitor labelled samples; of a recommender an event log; of an encoder of "
-            "identities a folder with a folder for each, or a table."
-        ),
-    ],
-    query: Annotated[str, typer.Option(help="Column with the queries.")] = "query",
-    positive: Annotated[str, typer.Option(help="Column with what each should find: a text or a list.")] = "positive",
-    json_output: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file.")] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Of identities: draw the DET curve as .png or .html.")
-    ] = None,
-    samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="Of identities: samples that each is enrolled with.")
-    ] = None,
-    attacks: Annotated[bool, typer.Option("--attacks/--no-attacks", help="Of identities: attack as well.")] = True,
-    item: Annotated[
-        str | None,
-        typer.Option(
-            "--item",
-            help="Of a table of identities: column with the picture or recording; of an event log: with what was acted on.",
-        ),
-    ] = None,
-    user: Annotated[str | None, typer.Option("--user", help="Of an event log: column that says who acted.")] = None,
-    session: Annotated[
-        str | None,
-        typer.Option("--session", help="Of a table of identities: column that says what was taken in one go."),
-    ] = None,
-    attribute: Annotated[
-        str | None,
-        typer.Option("--attribute", help="Of a table of identities: column whose groups are told apart (sex, camera)."),
-    ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="Of a table of identities: column with the split; `train` is left out."),
-    ] = None,
-    label: Annotated[
-        str | None,
-        typer.Option(
-            "--label",
-            help="Column that is not 0 where a fault is known, by default `label` or `anomaly`; of identities who it is.",
-        ),
-    ] = None,
-    threshold: stream_options.Threshold = None,
-    time: stream_options.Time = None,
-    channel: stream_options.Channel = None,
-    value: stream_options.Value = None,
-    machine_column: stream_options.MachineColumn = None,
-    machine: stream_options.Machine = None,
-    machines: stream_options.Machines = None,
-    rate: stream_options.Rate = None,
-    timezone: stream_options.Timezone = None,
-) -> None:
-    """Measure a bundle on your own data.
-
-    Of texts: does a query find its text among all texts of the table, BM25 beside it? Of a monitor: do its alarms fit the faults that
-    somebody has labelled (--label), an alarm that is always on beside it? Of an encoder of pictures or sound: does it tell people
-    apart whom it has never met, and what do attacks on templates and samples do? Of a recommender: does it rank what users did next
-    among the first, counting beside it?
-    """
-    import json
-
-    from nearfar import road
-    from nearfar.bundle import Bundle
-    from nearfar.cli.console import figures_table, out, progress_lines
-    from nearfar.road import as_metrics
-
-    opened = Bundle.open(bundle)
-    if opened.manifest.kind == "series-monitor":
-        from nearfar.cli.evaluate_stream import evaluate_stream
-        from nearfar.road.stored_series import Reading
-
-        refuse_options(context, "a monitor", (*_EVALUATED, *_OF_MONITORS))
-        reading = Reading(time, machine_column, channel, value, label, machines, rate, timezone)
-        evaluate_stream(opened, pairs, reading, machine=machine, threshold=threshold, json_output=json_output)
-        return
-    if opened.manifest.kind == "audio-encoder" or opened.manifest.kind == "image-encoder":
-        from nearfar.cli.evaluate_identity import evaluate_people
-        from nearfar.edge.verify.samples import SampleColumns
-
-        refuse_options(context, "an encoder of identities", (*_EVALUATED, *_OF_PEOPLE))
-        columns = SampleColumns(item, label or "label", session, split, attribute)
-        evaluate_people(
-            opened,
-            pairs,
-            columns,
-            samples=samples,
-            threshold=threshold,
-            attacks=attacks,
-            plot=plot,
-            json_output=json_output,
-        )
-        return
-    if opened.manifest.kind == "recommender":
-        from nearfar.cli.evaluate_ranking import evaluate_log
-
-        refuse_options(context, "a recommender", (*_EVALUATED, *_OF_RECOMMENDERS))
-        evaluate_log(opened, pairs, user=user, item=item, time=time, json_output=json_output)
-        return
-    refuse_options(context, "an encoder of texts", (*_EVALUATED, "query", "positive"))
-    with progress_lines() as stages:
-        scores = road.evaluate(bundle, pairs, query=query, positive=positive, stages=stages)
-    out.print(figures_table(as_metrics(scores)))
-    if json_output is not None:
-        from nearfar.evaluate.report import as_figures
-
-        json_output.write_text(json.dumps(as_figures(scores), indent=1) + "\n", "utf-8")

@@ -23,6 +23,7 @@ from nearfar.learn.encoders.item_start import item_start
 from nearfar.learn.encoders.item_tower import ItemTower
 from nearfar.learn.export.sequence import Feed, SequenceGraph, choose_sequence_graph
 from nearfar.learn.methods.next_action import NextAction
+from nearfar.learn.trained import Trained
 from nearfar.learn.trainer.actions import ActionRanker, HistorySteps, OnlineRanking, item_table
 from nearfar.learn.trainer.fit import load_weights, planned_steps
 from nearfar.learn.trainer.workload import Workload
@@ -103,28 +104,10 @@ class PreparedActions:
 
 
 @dataclass(frozen=True)
-class TrainedActions:
-    """A finished run over what users did.
+class TrainedActions(Trained[ActionCorpus]):
+    """A finished run over what users did."""
 
-    Attributes:
-        directory: where everything lies.
-        recipe: what was done.
-        prepared: what it learned from.
-    """
-
-    directory: Path
-    recipe: Recipe
     prepared: PreparedActions
-
-    @property
-    def corpus(self) -> ActionCorpus:
-        """The prepared data."""
-        return self.prepared.corpus
-
-    @property
-    def skipped(self) -> tuple[dict[str, int], list[str]]:
-        """What the reader passed over: how many for which reason, and the first few."""
-        return self.corpus.counts.skipped, self.corpus.counts.examples
 
     @property
     def frontend(self) -> EventsFrontend:

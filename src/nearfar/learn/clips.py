@@ -23,6 +23,7 @@ from nearfar.learn.encoders.audio import AudioEncoder
 from nearfar.learn.encoders.build_audio import build_audio_encoder
 from nearfar.learn.methods.build import build_view_method, views_looked_at
 from nearfar.learn.methods.image_method import ImageMethod
+from nearfar.learn.trained import Trained
 from nearfar.learn.trainer.clips import ClipFigures, ClipSteps, embed_waves
 from nearfar.learn.trainer.fit import load_weights, planned_steps
 from nearfar.learn.trainer.workload import Workload
@@ -110,28 +111,10 @@ class PreparedClips:
 
 
 @dataclass(frozen=True)
-class TrainedClips:
-    """A finished run over recordings.
+class TrainedClips(Trained[ClipCorpus]):
+    """A finished run over recordings."""
 
-    Attributes:
-        directory: where everything lies.
-        recipe: what was done.
-        prepared: what it learned from.
-    """
-
-    directory: Path
-    recipe: Recipe
     prepared: PreparedClips
-
-    @property
-    def corpus(self) -> ClipCorpus:
-        """The prepared data."""
-        return self.prepared.corpus
-
-    @property
-    def skipped(self) -> tuple[dict[str, int], list[str]]:
-        """What the reader passed over: how many for which reason, and the first few."""
-        return self.corpus.counts.skipped, self.corpus.counts.examples
 
     @property
     def frontend(self) -> AudioFrontend:

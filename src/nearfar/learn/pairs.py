@@ -23,6 +23,7 @@ from nearfar.learn.data.whole import write_whole
 from nearfar.learn.model import TorchEmbedder, build_frontend, build_method, output_dim
 from nearfar.learn.teacher_memory import TeacherMemory
 from nearfar.learn.teaching import Taught, TeacherEncoder, is_taught, teach
+from nearfar.learn.trained import Trained
 from nearfar.learn.trainer.fit import load_weights, planned_steps
 from nearfar.learn.trainer.negatives import PairNegatives
 from nearfar.learn.trainer.validation import PairRetrieval
@@ -170,23 +171,10 @@ class PreparedPairs:
 
 
 @dataclass(frozen=True)
-class TrainedPairs:
-    """A finished run over pairs of texts.
+class TrainedPairs(Trained[PairCorpus]):
+    """A finished run over pairs of texts."""
 
-    Attributes:
-        directory: where everything lies.
-        recipe: what was done.
-        prepared: what it learned from.
-    """
-
-    directory: Path
-    recipe: Recipe
     prepared: PreparedPairs
-
-    @property
-    def corpus(self) -> PairCorpus:
-        """The prepared data."""
-        return self.prepared.corpus
 
     @property
     def frontend(self) -> TextFrontend:
@@ -197,11 +185,6 @@ class TrainedPairs:
     def asymmetric(self) -> bool:
         """Whether it learned queries alone, for documents that its teacher embeds."""
         return _is_asymmetric(self.recipe)
-
-    @property
-    def skipped(self) -> tuple[dict[str, int], list[str]]:
-        """What the reader passed over: how many for which reason, and the first few."""
-        return self.corpus.counts.skipped, self.corpus.counts.examples
 
     def embedder(self, *, dim: int | None = None) -> TorchEmbedder:
         """The trained model in float, with the best weights of the run."""

@@ -25,6 +25,7 @@ from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.methods.build import build_view_method, views_looked_at
 from nearfar.learn.methods.image_method import ImageMethod
 from nearfar.learn.reason import first_line
+from nearfar.learn.trained import Trained
 from nearfar.learn.trainer.fit import load_weights, planned_steps
 from nearfar.learn.trainer.pictures import OnlineFigures, ViewSteps, embed_pixels
 from nearfar.learn.trainer.workload import Workload
@@ -114,28 +115,10 @@ class PreparedPictures:
 
 
 @dataclass(frozen=True)
-class TrainedPictures:
-    """A finished run over pictures.
+class TrainedPictures(Trained[PictureCorpus]):
+    """A finished run over pictures."""
 
-    Attributes:
-        directory: where everything lies.
-        recipe: what was done.
-        prepared: what it learned from.
-    """
-
-    directory: Path
-    recipe: Recipe
     prepared: PreparedPictures
-
-    @property
-    def corpus(self) -> PictureCorpus:
-        """The prepared data."""
-        return self.prepared.corpus
-
-    @property
-    def skipped(self) -> tuple[dict[str, int], list[str]]:
-        """What the reader passed over: how many for which reason, and the first few."""
-        return self.corpus.counts.skipped, self.corpus.counts.examples
 
     @property
     def frontend(self) -> ImageFrontend:

@@ -20,6 +20,7 @@ from nearfar.learn.data.table_rows import RowCorpus, prepare_rows
 from nearfar.learn.encoders.build_table import build_table_encoder
 from nearfar.learn.encoders.table import TableEncoder
 from nearfar.learn.methods.scarf import Scarf
+from nearfar.learn.trained import Trained
 from nearfar.learn.trainer.fit import load_weights, planned_steps
 from nearfar.learn.trainer.table import OnlineRowFigures, RowSteps, embed_features
 from nearfar.learn.trainer.workload import Workload
@@ -88,28 +89,10 @@ class PreparedRows:
 
 
 @dataclass(frozen=True)
-class TrainedRows:
-    """A finished run over rows.
+class TrainedRows(Trained[RowCorpus]):
+    """A finished run over rows."""
 
-    Attributes:
-        directory: where everything lies.
-        recipe: what was done.
-        prepared: what it learned from.
-    """
-
-    directory: Path
-    recipe: Recipe
     prepared: PreparedRows
-
-    @property
-    def corpus(self) -> RowCorpus:
-        """The prepared data."""
-        return self.prepared.corpus
-
-    @property
-    def skipped(self) -> tuple[dict[str, int], list[str]]:
-        """What the reader passed over: how many for which reason, and the first few."""
-        return self.corpus.counts.skipped, self.corpus.counts.examples
 
     @property
     def frontend(self) -> TableFrontend:

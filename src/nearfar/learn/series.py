@@ -21,6 +21,7 @@ from nearfar.learn.data.windows import WindowRows, Windows, faulty_windows
 from nearfar.learn.encoders.build_series import build_series_encoder
 from nearfar.learn.encoders.series import SeriesEncoder
 from nearfar.learn.methods.fault_contrast import FaultContrast
+from nearfar.learn.trained import Trained
 from nearfar.learn.trainer.fit import load_weights, planned_steps
 from nearfar.learn.trainer.series import FaultFigures, WindowSteps, embed_windows
 from nearfar.learn.trainer.workload import Workload
@@ -88,33 +89,15 @@ class PreparedSeries:
 
 
 @dataclass(frozen=True)
-class TrainedSeries:
-    """A finished run over series.
+class TrainedSeries(Trained[SeriesCorpus]):
+    """A finished run over series."""
 
-    Attributes:
-        directory: where everything lies.
-        recipe: what was done.
-        prepared: what it learned from.
-    """
-
-    directory: Path
-    recipe: Recipe
     prepared: PreparedSeries
-
-    @property
-    def corpus(self) -> SeriesCorpus:
-        """The prepared data: frames by machine, each with its side, labels and times."""
-        return self.prepared.corpus
 
     @property
     def settings(self) -> SeriesSettings:
         """Of the frontend, as fitted on the healthy part that trained."""
         return self.corpus.settings
-
-    @property
-    def skipped(self) -> tuple[dict[str, int], list[str]]:
-        """What the reader passed over: how many for which reason, and the first few."""
-        return self.corpus.counts.skipped, self.corpus.counts.examples
 
     @property
     def frontend(self) -> SeriesFrontend:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nearfar.errors import MissingExtraError, RecipeError, RunError
 from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, load_recipe
-from nearfar.recipe.modality import PARTS
+from nearfar.recipe.modality import PARTS, Modality
 from nearfar.road.content_vectors import embed_content
 from nearfar.road.enough_series import check_enough
 from nearfar.road.export_audio import export_audio_bundle
@@ -35,6 +35,15 @@ if TYPE_CHECKING:
 
 _AFTER_TRAINING = ("watch", "export", "evaluate")
 """Blocks of a recipe that training does not read."""
+
+_EXPORTS: Mapping[Modality, Callable[..., Bundle]] = {
+    "text": export_text_bundle,
+    "image": export_image_bundle,
+    "audio": export_audio_bundle,
+    "series": export_series_bundle,
+    "table": export_table_bundle,
+    "events": export_recommender,
+}
 
 
 @dataclass(frozen=True)
@@ -152,23 +161,7 @@ class Run:
             "stages": stages,
             "compress": recipe.compress if dim is None and quantise is None else None,
         }
-        from nearfar.learn.actions import TrainedActions
-        from nearfar.learn.clips import TrainedClips
-        from nearfar.learn.pictures import TrainedPictures
-        from nearfar.learn.rows import TrainedRows
-        from nearfar.learn.series import TrainedSeries
-
-        if isinstance(trained, TrainedPictures):
-            return export_image_bundle(trained, target, **options)
-        if isinstance(trained, TrainedClips):
-            return export_audio_bundle(trained, target, **options)
-        if isinstance(trained, TrainedRows):
-            return export_table_bundle(trained, target, **options)
-        if isinstance(trained, TrainedSeries):
-            return export_series_bundle(trained, target, **options)
-        if isinstance(trained, TrainedActions):
-            return export_recommender(trained, target, **options)
-        return export_text_bundle(trained, target, **options)
+        return _EXPORTS[recipe.modality](trained, target, **options)
 
 
 def train(

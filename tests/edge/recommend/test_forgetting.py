@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from pathlib import Path
 
@@ -180,5 +181,57 @@ def test_a_device_that_never_saw_it_is_the_same_to_the_bit(
     device.open()
     assert device.state() == fresh.state()
     assert device.recommender.events() == sorted(left, key=lambda event: event.time or 0.0)
+    device.recommender.close()
+    fresh.recommender.close()
+
+
+@pytest.fixture(scope="module", params=[50, 200])
+def of_length(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    """Actions that the profile holds, and an empty directory."""
+    folder = tmp_path_factory.mktemp(f"length{request.param}")
+    rules = {"actions": KINDS, "least_dwell": 2.0, "liked": 2.0, "repeat": 30.0}
+    bundle = write_tiny_recommender_bundle(folder / "b", items=ITEMS, length=request.param, settings=rules)
+    Recommender.create(folder / "history", bundle, key=f"file:{folder / 'key'}").close()
+    return request.param, folder / "history"
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rng=st.randoms(use_true_random=False),
+    batch=st.sampled_from([30, 400]),
+    regrets=st.lists(st.sampled_from(["item", "since", "reopen", "late"]), max_size=8),
+)
+def test_so_it_is_with_more_actions_than_a_profile_holds(
+    of_length: tuple[int, Path], tmp_path: Path, rng: random.Random, batch: int, regrets: list[str]
+) -> None:
+    """What was pushed out of the profile comes back into it where what had pushed it out is forgotten."""
+    length, empty = of_length
+
+    def event(moment: int) -> Event:
+        action = rng.choices(["view", "buy", "shown", "hide"], [20, 4, 4, 1])[0]
+        return Event(f"film-{rng.randrange(ITEMS):03}", action, 1_000_000.0 + 11 * moment)
+
+    told = list(dict.fromkeys(event(moment) for moment in range(length + 200)))
+    device, fresh = Device(empty, tmp_path / "device"), Device(empty, tmp_path / "fresh")
+    for first in range(0, len(told), batch):
+        device.recommender.record_many(told[first : first + batch])
+    steps: list[object] = list(told)
+    for regret in regrets:
+        if regret == "reopen":
+            device.recommender.close()
+            device.open()
+        elif regret == "late":
+            steps.append([event(rng.randrange(length + 200)) for _ in range(5)])
+            device.recommender.record_many(steps[-1])
+        else:
+            one = rng.choice(told)
+            steps.append({"item": one.item} if regret == "item" else {"since": one.time})
+            device.recommender.forget(**steps[-1])
+    left = surviving(steps)
+    assert fresh.recommender.record_many(left) == len(left)
+    assert device.state() == fresh.state()
+    device.recommender.close()
+    device.open()
+    assert device.state() == fresh.state()
     device.recommender.close()
     fresh.recommender.close()

@@ -12,7 +12,6 @@ place elsewhere is that the whole directory was put back to an older state while
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ from nearfar.edge.recommend.log_head import LogHead, read_log_head
 from nearfar.edge.recommend.stored_event import StoredEvent, event_text, read_event
 from nearfar.edge.sealed.database import SealedDatabase
 from nearfar.edge.sealed.seal import filled
-from nearfar.errors import StoreError
 
 _SIZE = struct.Struct(">I")
 _PROFILE_ROOM = 1024  # bytes that a profile is filled up to a multiple of: whether an event was an action is not told
@@ -73,7 +71,7 @@ class History(SealedDatabase):
                     self.connection.execute("COMMIT")
                     self._counter = change.head.counter
             if change.dropped:
-                self._clear()
+                self._clear("it is forgotten", "forget the same again")
 
     @contextmanager
     def look(self) -> Iterator[LogChange]:
@@ -100,18 +98,6 @@ class History(SealedDatabase):
             self._move_log()  # what a process that was killed has left there
             if self.connection.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
                 raise self.damaged("its pages do not fit together")
-
-    def _clear(self) -> None:
-        """Write over what was forgotten."""
-        try:
-            why = "" if self._write_over() else "another process was reading all the while"
-        except sqlite3.OperationalError as error:
-            why = str(error)
-        if why:
-            raise StoreError(
-                f"{self.directory}: it is forgotten, but rows of it, sealed, still lie in the file ({why}); forget the same again when that is "
-                "mended"
-            )
 
     def _head(self) -> LogHead:
         head = read_log_head(self._opened_head())

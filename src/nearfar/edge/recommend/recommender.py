@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nearfar.bundle import Bundle
-from nearfar.edge.keys import Ask, Key, ask_at_terminal, create_key, has_key, open_key
+from nearfar.edge.keys import Ask, Key, ask_at_terminal, create_key
 from nearfar.edge.keys.ladder import parse_spec
 from nearfar.edge.recommend.answers import Explanation, Recommendation
 from nearfar.edge.recommend.catalogue import Catalogue, Ints
@@ -21,7 +21,7 @@ from nearfar.edge.recommend.profile import Profile
 from nearfar.edge.recommend.remembering import Remembering
 from nearfar.edge.recommend.serving import Serving
 from nearfar.edge.sealed.kept_bundle import put_bundle
-from nearfar.edge.sealed.key_place import check_place
+from nearfar.edge.sealed.key_place import unlock
 from nearfar.edge.sealed.new_folder import is_free, new_folder
 from nearfar.edge.where import Condition, parse
 from nearfar.errors import StoreError
@@ -107,14 +107,14 @@ class Recommender(Remembering):
             raise StoreError(
                 f"{target}: there is no history here; the first event makes one: nearfar record DIR ITEM --bundle BUNDLE"
             )
-        if not (target / HISTORY_FILE).is_file() or not has_key(target):
-            raise StoreError(
-                f"{target}: is no directory of a history, or a part of one is missing (it holds {HISTORY_FILE} and key.json); put the "
-                "whole directory back from a backup, or begin another one elsewhere: nearfar record DIR ITEM --bundle BUNDLE"
-            )
-        if key is not None:
-            check_place(target, key, "history")
-        secret = ask if isinstance(ask, Key) else open_key(target, ask=ask)
+        secret = unlock(
+            target,
+            HISTORY_FILE,
+            key,
+            ask,
+            noun="history",
+            otherwise="begin another one elsewhere: nearfar record DIR ITEM --bundle BUNDLE",
+        )
         given = Bundle.open(bundle) if isinstance(bundle, str | Path) else bundle
         return cls._opened(target, secret, given, threads=threads, clock=clock)
 

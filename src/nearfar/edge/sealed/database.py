@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,8 +108,29 @@ class SealedDatabase:
             Whether all is gone; not where another process has read all the while.
         """
         self.connection.execute("VACUUM")
-        self.connection.execute("PRAGMA user_version = 0")
-        return self._move_log()
+        moved = self._move_log()
+        if moved:  # not before: until then the file holds what it held
+            self.connection.execute("PRAGMA user_version = 0")
+        return moved
+
+    def _clear(self, done: str, again: str) -> None:
+        """As `_write_over`, after a transaction that has removed rows; the removal stands, whatever happens here.
+
+        Args:
+            done: what the removal was, for the message.
+            again: what ends it where it could not be ended here.
+
+        Raises:
+            StoreError: sealed rows are left.
+        """
+        try:
+            why = "" if self._write_over() else "another process was reading all the while"
+        except sqlite3.OperationalError as error:
+            why = str(error)
+        if why:
+            raise StoreError(
+                f"{self.directory}: {done}, but rows of it, sealed, still lie in the file ({why}); {again} when that is mended"
+            )
 
     def _removed_remain(self) -> bool:
         """Whether removed rows are still to be written over."""

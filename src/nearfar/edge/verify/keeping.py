@@ -82,11 +82,11 @@ class Keeping:
             drop_other_bundles(self._vault.directory, change.head.bundle)
 
     def revoke(self, identity: str) -> None:
-        """Remove the template of an identity.
+        """Remove the template of an identity, and write over what is left of it in the file.
 
         Raises:
             EnrolmentError: nobody of that name is enrolled.
-            StoreError: the vault was tampered with, or cannot be written.
+            StoreError: the vault was tampered with, or cannot be written; or it is revoked, and its sealed row is still in the file.
         """
         with self._changing() as (change, _):
             tag = self._tag_of(change, identity)

@@ -74,6 +74,8 @@ class Vault(SealedDatabase):
                 change = Change(self.directory, self.seal, self.connection, head, dict(self._current_rows(head)))
                 yield change
                 if change.changed:
+                    if change.dropped:
+                        self._note_removed()
                     head.counter += 1
                     if change.rows_changed:
                         head.rows = rows_digest(change.rows)
@@ -83,10 +85,10 @@ class Vault(SealedDatabase):
             if change.changed:
                 self._tell_witness()
             if change.dropped:
-                self._move_log()
+                self._clear("the template is revoked or renewed", "open the vault again")
 
     def check(self, *, renew_witness: bool = False) -> Head:
-        """Hold everything in the file to the head, and the head to the witness.
+        """Hold everything in the file to the head, and the head to the witness; end a revocation that was interrupted.
 
         Args:
             renew_witness: make the witness anew where it is lost, or older than the vault says.
@@ -121,6 +123,8 @@ class Vault(SealedDatabase):
                         self.connection.execute("COMMIT")
             self._counter = head.counter
             self._tell_witness()
+            if self._removed_remain():
+                self._write_over()
         return head
 
     def audit(self) -> tuple[Head, list[tuple[AuditEntry, bytes, bytes]]]:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from nearfar.bundle import Bundle
 from nearfar.edge.encoder import Encoder
-from nearfar.edge.keys import Ask, Key, ask_at_terminal, has_key, open_key
-from nearfar.edge.sealed.key_place import check_place
+from nearfar.edge.keys import Ask, Key, ask_at_terminal
+from nearfar.edge.sealed.key_place import unlock
 from nearfar.edge.verify.attempts import IDENTIFICATION, AttemptBook, AttemptPolicy
 from nearfar.edge.verify.clock import ForwardClock
 from nearfar.edge.verify.decision import Decision, Enrolment, Identification
@@ -28,7 +28,6 @@ from nearfar.edge.verify.vault import Vault
 from nearfar.edge.verify.vault_bundle import open_bundle
 from nearfar.edge.verify.vault_file import VAULT_FILE
 from nearfar.embedder import Item
-from nearfar.errors import StoreError
 
 Vectors = npt.NDArray[np.float32]
 
@@ -136,14 +135,14 @@ class Verifier(Keeping):
             MissingExtraError: the packages of the extra `encryption` are not installed.
         """
         target = Path(directory).absolute()
-        if not (target / VAULT_FILE).is_file() or not has_key(target):
-            raise StoreError(
-                f"{target}: is no vault of identities, or a part of one is missing (it holds {VAULT_FILE} and key.json); put the whole "
-                "directory back from a backup, or enrol the first identity with a bundle to make one"
-            )
-        if key is not None:
-            check_place(target, key, "vault")
-        secret = ask if isinstance(ask, Key) else open_key(target, ask=ask)
+        secret = unlock(
+            target,
+            VAULT_FILE,
+            key,
+            ask,
+            noun="vault of identities",
+            otherwise="enrol the first identity with a bundle to make one",
+        )
         return cls._opened(
             target,
             secret,

@@ -89,7 +89,8 @@ def facts_of(row: ItemRow) -> dict[str, object]:
     facts |= {name: cell for name, cell in row.facts.items() if isinstance(cell, str | int | float | bool)}
     # Above the cells as they are: in CSV these are text, which no number can be compared with.
     facts |= {name: list(some) for name, some in row.categories.items() if some}
-    return facts | {name: value for name, value in row.numbers.items() if np.isfinite(value)}
+    finite = ((name, float(value)) for name, value in row.numbers.items() if np.isfinite(value))
+    return facts | {name: int(value) if value.is_integer() else value for name, value in finite}
 
 
 def open_items(items: ItemContent, facts: Sequence[str] = ()) -> ItemTable:

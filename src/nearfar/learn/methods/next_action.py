@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nearfar.learn.data.actions import Content
-from nearfar.learn.data.history_batches import Histories, HistoryBatch
+from nearfar.learn.data.history_batch import Histories, HistoryBatch
 from nearfar.learn.encoders.item_tower import ItemTower
 from nearfar.learn.encoders.sequence import SequenceEncoder
 from nearfar.learn.losses import Negatives, calibrated_bce, gbce_power, info_nce, nt_xent, sampled_softmax

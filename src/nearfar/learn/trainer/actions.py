@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nearfar.evaluate.ranking import RankingTask, measure_ranking, some_cases
 from nearfar.frontend.events import EventsFrontend
-from nearfar.learn.data.history_batches import Histories, HistoryBatch
+from nearfar.learn.data.history_batch import Histories, HistoryBatch
 from nearfar.learn.losses import Negatives
 from nearfar.learn.methods.next_action import Embedded, NextAction
 from nearfar.learn.trainer.health import HealthWatch
