@@ -32,6 +32,9 @@ def recommend(
     diversity: Annotated[
         float, typer.Option(help="From 0, only the score counts, to 1, only difference counts.")
     ] = 0.0,
+    fresh: Annotated[
+        int, typer.Option(min=0, help="So many of them, at least, are items that nobody had acted on yet.")
+    ] = 0,
     context: Annotated[
         list[str] | None,
         typer.Option("--context", metavar="KEY=VALUE", help="What is known of the moment; may be given many times."),
@@ -71,7 +74,13 @@ def recommend(
             found = recommender.rank(candidates, context=moment)
         else:
             found = recommender.recommend(
-                k, context=moment, exclude=exclude or (), where=where, diversity=diversity, seen=seen
+                k,
+                context=moment,
+                exclude=exclude or (),
+                where=where,
+                diversity=diversity,
+                fresh=fresh,
+                seen=seen,
             )
         new = recommender.is_new
         strange = [name for name in exclude or () if recommender.catalogue.number_of(name) is None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,7 @@ from tests.edge.tiny_recommender_bundle import GENRES, made_facts, made_vectors
 
 from nearfar.edge.recommend.catalogue import Catalogue
 from nearfar.edge.recommend.catalogue_files import fact_line, round_vectors
-from nearfar.edge.recommend.choose import best, choose, in_order
+from nearfar.edge.recommend.choose import best, choose, choose_with_fresh, in_order
 from nearfar.edge.where import parse
 from nearfar.errors import DataError
 
@@ -114,3 +116,30 @@ def test_unknown_names_are_refused_by_name():
         LARGE.numbers_of(["00001", "00x01", "b", "c", "d", "e", "f"])
     assert LARGE.numbers_of(LARGE.names[:3]).tolist() == [0, 1, 2]
     assert LARGE.number_of("nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("fresh", "expected"),
+    [
+        (0, [0, 1, 2, 3]),  # by score alone
+        (1, [0, 1, 2, 7]),  # the best of those that nobody had acted on comes last
+        (2, [0, 1, 7, 8]),
+        (4, [7, 8, 9]),  # there are three of them, and one place for another
+    ],
+)
+def test_places_are_kept_for_items_that_nobody_had_acted_on(fresh, expected):
+    some = replace(catalogue_of(10), popularity=np.array([-1.0] * 7 + [-9.0] * 3, dtype=np.float16))
+    scores = -np.arange(10, dtype=np.float32)
+    found = choose_with_fresh(scores, some, 4, fresh).tolist()
+    assert found == (expected if fresh < 4 else [0, *expected])
+
+
+def test_what_comes_forward_by_itself_fills_the_places_and_hidden_ones_do_not():
+    some = replace(catalogue_of(10), popularity=np.array([-1.0] * 7 + [-9.0] * 3, dtype=np.float16))
+    scores = np.array([5, 4, 3, 2, 1, 0, 0, 9, -1, -2], dtype=np.float32)
+    assert choose_with_fresh(scores, some, 3, 1).tolist() == [7, 0, 1]
+    assert choose_with_fresh(scores, some, 3, 2).tolist() == [7, 0, 8]
+    scores[8] = -np.inf
+    assert choose_with_fresh(scores, some, 3, 2).tolist() == [7, 0, 9]
+    with pytest.raises(DataError, match="fresh is 4"):
+        choose_with_fresh(scores, some, 3, 4)

@@ -135,6 +135,13 @@ class Catalogue:
         return frozenset(key for line in set(self.fact_lines) for key in json.loads(line))
 
     @cached_property
+    def fresh(self) -> npt.NDArray[np.bool_]:
+        """Which items are the least known, (n,): those that nobody had acted on, where there are such, for they all have the least
+        popularity.
+        """
+        return np.asarray(self.popularity == self.popularity.min())
+
+    @cached_property
     def name_ranks(self) -> Ints:
         """The place of each item when all are sorted by name, int64 (n,): what decides between equal scores."""
         ranks = np.empty(len(self), dtype=np.int64)

@@ -60,6 +60,48 @@ def choose(
     return found[mmr(scores[found], catalogue.vectors(found), k, diversity)]
 
 
+def choose_with_fresh(
+    scores: Floats,
+    catalogue: Catalogue,
+    k: int,
+    fresh: int,
+    *,
+    where: Condition | None = None,
+    diversity: float = 0.0,
+) -> Ints:
+    """The best items, some places of which are for items that hardly anybody has acted on yet.
+
+    By score alone these stand behind all others, since popularity speaks against them and the prior says nothing of them; among
+    each other they are told apart by their content. They take the last places, in the order of their scores.
+
+    Args:
+        scores: of all items, float32 (n,); -inf for those that may not be shown.
+        catalogue: of these items.
+        k: how many in all.
+        fresh: how many of them, at least, where there are as many; see `Catalogue.fresh`.
+        where: as in `choose`, for both kinds.
+        diversity: likewise, among each kind.
+
+    Returns:
+        Numbers of items, int64 (at most k,).
+
+    Raises:
+        DataError: as `choose`, or `fresh` is below 0 or above `k`.
+    """
+    if not 0 <= fresh <= k:
+        raise DataError(f"fresh is {fresh}: it goes from 0 to as many as are asked for in all, {k}")
+    found = choose(scores, catalogue, k, where=where, diversity=diversity)
+    missing = fresh - int(catalogue.fresh[found].sum())
+    if missing <= 0:
+        return found
+    others = np.where(catalogue.fresh, scores, np.float32(-np.inf))
+    others[found] = -np.inf
+    more = choose(others, catalogue, missing, where=where, diversity=diversity)
+    known = found[~catalogue.fresh[found]]
+    dropped = known[max(k - len(more) - (len(found) - len(known)), 0) :]
+    return np.concatenate([found[~np.isin(found, dropped)], more])
+
+
 def best(scores: Floats, catalogue: Catalogue, k: int) -> Ints:
     """Numbers of the k items with the largest scores, the largest first, equal ones by name; never one of -inf.
 

@@ -13,7 +13,7 @@ from nearfar.edge.keys.ladder import parse_spec
 from nearfar.edge.recommend.answers import Explanation, Recommendation
 from nearfar.edge.recommend.catalogue import Catalogue, Ints
 from nearfar.edge.recommend.catalogue_store import CatalogueStore
-from nearfar.edge.recommend.choose import choose, in_order
+from nearfar.edge.recommend.choose import choose_with_fresh, in_order
 from nearfar.edge.recommend.explain import explain
 from nearfar.edge.recommend.history import History, create_history
 from nearfar.edge.recommend.history_file import HISTORY_FILE
@@ -157,6 +157,7 @@ class Recommender(Remembering):
         exclude: Iterable[str] = (),
         where: str | Condition | None = None,
         diversity: float = 0.0,
+        fresh: int = 0,
         seen: bool = False,
     ) -> list[Recommendation]:
         """What the user may want next, the best first; of a new user what is popular.
@@ -167,10 +168,12 @@ class Recommender(Remembering):
             exclude: name of an item that is not wanted now, or names.
             where: what the facts of an item must satisfy, as in `genres = 'drama' and year >= 1990`.
             diversity: from 0 (by score alone) to 1 (unlike each other above all).
+            fresh: how many of them, at least, are items that nobody had acted on when the bundle was made, or that an update brought:
+                known by their content, they hardly come forward by themselves. They take the last places.
             seen: recommend also what the user has acted on; what they dislike is never recommended.
 
         Raises:
-            DataError: `k`, `context`, `where` or `diversity` cannot be.
+            DataError: `k`, `context`, `where`, `diversity` or `fresh` cannot be.
             StoreError: the history was tampered with.
         """
         condition = parse(where) if isinstance(where, str) else where
@@ -181,7 +184,7 @@ class Recommender(Remembering):
         for name in _names(exclude):
             if (number := catalogue.number_of(name)) is not None:
                 scores[number] = -float("inf")
-        found = choose(scores, catalogue, k, where=condition, diversity=diversity)
+        found = choose_with_fresh(scores, catalogue, k, fresh, where=condition, diversity=diversity)
         return [_answer(catalogue, int(number), float(scores[number])) for number in found]
 
     def rank(self, candidates: Sequence[str], *, context: Mapping[str, Any] | None = None) -> list[Recommendation]:
