@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from nearfar.errors import BundleError
+from nearfar.frontend.item_error import ItemError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ def embed_content(items: ItemContent | None) -> Embed | None:
 
     Returns:
         A function of what is embedded, `image` or `text`, and the items; None where no bundle is named. It raises BundleError where
-        a bundle is damaged, or embeds something else.
+        a bundle is damaged, or embeds something else, and ItemError where a picture cannot be used.
     """
     if items is None or (items.image_bundle is None and items.text_bundle is None):
         return None
@@ -46,10 +47,25 @@ def embed_content(items: ItemContent | None) -> Embed | None:
         there = [place for place, row in enumerate(rows) if (_words(row) if kind == "text" else row.image is not None)]
         for start in range(0, len(there), _AT_A_TIME):
             some = there[start : start + _AT_A_TIME]
-            found[some] = encoder.embed([_words(rows[p]) if kind == "text" else rows[p].image for p in some])
+            found[some] = _embedded(encoder, kind, [rows[place] for place in some])
         return found
 
     return embed
+
+
+def _embedded(encoder: Encoder, kind: str, rows: Sequence[ItemRow]) -> npt.NDArray[np.float32]:
+    """Vectors (n, d) of items; a picture that cannot be used is told by the row that it is of."""
+    if kind == "text":
+        return encoder.embed([_words(row) for row in rows])
+    try:
+        return encoder.embed([row.image for row in rows])
+    except ItemError:
+        for row in rows:  # the encoder knows only its place among these
+            try:
+                encoder.embed([row.image])
+            except ItemError as error:
+                raise type(error)(error.reason, error.detail, f"{row.location}: the picture of {row.name}") from error
+        raise
 
 
 def _words(row: ItemRow) -> str:
@@ -64,7 +80,7 @@ def _open(path: Path, kind: str) -> Encoder:
     bundle = Bundle.open(path)
     if bundle.manifest.kind != _KINDS[kind]:
         raise BundleError(
-            f"{path}: is of kind {bundle.manifest.kind}, but data.source.items.{kind}_bundle must be a {_KINDS[kind]}: name another "
-            "bundle there"
+            f"{path}: is of kind {bundle.manifest.kind}, but data.source.items.{kind}_bundle must be of kind {_KINDS[kind]}: name "
+            "another bundle there"
         )
     return Encoder.open(bundle, threads=os.cpu_count() or 1)
