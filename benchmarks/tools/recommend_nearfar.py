@@ -11,6 +11,7 @@ import numpy as np
 
 from nearfar.bundle import Bundle
 from nearfar.edge.recommend.catalogue import Catalogue
+from nearfar.evaluate import Interval
 from nearfar.evaluate.counting import Popularity
 from nearfar.evaluate.ranking import Ranker, measure_ranking
 from nearfar.learn.actions import TrainedActions
@@ -91,5 +92,6 @@ def _categories(facts: Mapping[str, Any]) -> list[str]:
 def _keep_membership(bundle: Bundle, state: State, by: str) -> None:
     """What the card says of the long-term vector's privacy."""
     suffix = "" if by == "last" else f"_{by}"
-    for name, metric in bundle.manifest.metrics.get("membership", {}).items():
-        keep_value(state, "membership", f"membership_{name}{suffix}", metric.value)
+    for name, metric in bundle.manifest.metrics["privacy"].items():
+        low, high = (metric.value if end is None else end for end in (metric.low, metric.high))
+        keep_value(state, "membership", f"{name}{suffix}", Interval(metric.value, low, high))
