@@ -335,7 +335,8 @@ class Recommend(Settings):
     titles: bool = True
     """Whether titles go along."""
     noise: Fraction = 0.0
-    """Standard deviation of Gaussian noise in each component of the long-term vector, as a share of its length; 0 for none."""
+    """Standard deviation of Gaussian noise in each component of the long-term vector, as a share of its length, that an app means to add
+    before it sends one (`private_vectors`): the card says how much it hides. Nothing is ranked by it; 0 for none."""
 
     @model_validator(mode="after")
     def _something_ranks(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from nearfar.evaluate.ranking import RankingTask
     from nearfar.learn.data.actions import ActionCorpus
+    from nearfar.recipe import Recipe
     from nearfar.recipe.events import CountedPrior
 
 Ints = npt.NDArray[np.int64]
@@ -24,6 +26,15 @@ def training_actions(corpus: ActionCorpus) -> tuple[Ints, Ints]:
     trained = np.flatnonzero(corpus.side == TRAIN)
     owners = np.repeat(np.arange(len(corpus.offsets) - 1), np.diff(corpus.offsets))
     return corpus.items[trained], owners[trained]
+
+
+def kept_facts(recipe: Recipe, facts: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
+    """What goes along of items: of all that is known of each its title, its categories, and the columns that the recipe names."""
+    content, settings = recipe.of_events.source.items, recipe.of_events.recommend
+    kept = {*settings.facts, *(content.columns.categories if content is not None else ())}
+    if settings.titles:
+        kept.add("title")
+    return [{key: value for key, value in of_item.items() if key in kept} for of_item in facts]
 
 
 def transitions_of(corpus: ActionCorpus, settings: CountedPrior) -> csr_matrix:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from nearfar.errors import DataError, RunError
 from nearfar.progress import Stages, silent
+from nearfar.road.actions_of_run import kept_facts
 from nearfar.road.content_vectors import embed_content
 
 if TYPE_CHECKING:
@@ -120,18 +121,6 @@ def make_catalogue_update(
     )
 
 
-def kept_facts(trained: TrainedActions, rows: Sequence[ItemRow]) -> list[dict[str, object]]:
-    """What goes along of items: their titles, categories, and the columns that the recipe names."""
-    from nearfar.learn.data.item_content import facts_of
-
-    events = trained.recipe.of_events
-    content, settings = events.source.items, events.recommend
-    kept = {*settings.facts, *(content.columns.categories if content is not None else ())}
-    if settings.titles:
-        kept.add("title")
-    return [{key: value for key, value in facts_of(row).items() if key in kept} for row in rows]
-
-
 def _trained(run: Path) -> TrainedActions:
     from nearfar.road.run import training_wing
 
@@ -178,7 +167,7 @@ def _next(
 
     from nearfar.edge.recommend.catalogue import Catalogue
     from nearfar.edge.recommend.catalogue_files import check_names, fact_line, round_vectors
-    from nearfar.learn.data.item_content import ContentForm, embedded
+    from nearfar.learn.data.item_content import ContentForm, embedded, facts_of
 
     told = {row.name for row in rows}
     if both := sorted(told & set(remove)):
@@ -198,7 +187,10 @@ def _next(
             if old is not None and np.abs(code.astype(np.int64) - before.codes[old]).max() <= _ALIKE:
                 code, step = before.codes[old], before.scales[old]
             codes[row.name], scales[row.name] = code, step
-    facts = {row.name: fact_line(fact) for row, fact in zip(rows, kept_facts(trained, rows), strict=True)}
+    facts = {
+        row.name: fact_line(fact)
+        for row, fact in zip(rows, kept_facts(trained.recipe, map(facts_of, rows)), strict=True)
+    }
     least = before.popularity.min()
     names = [name for name in before.names if name not in gone]
     names += [row.name for row in rows if before.number_of(row.name) is None]

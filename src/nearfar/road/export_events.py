@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nearfar.errors import RunError
 from nearfar.progress import Stages
-from nearfar.road.actions_of_run import cases_of, transitions_of
+from nearfar.road.actions_of_run import cases_of, kept_facts, training_actions, transitions_of
 from nearfar.road.draft import Draft, shipping
 from nearfar.road.measure_membership import measure_membership
 from nearfar.road.measure_ranking import compare_rankers
@@ -74,7 +74,6 @@ def _draft(trained: TrainedActions, *, quantise: str, stages: Stages) -> Draft:
     from nearfar.bundle import Manifest, Tower
     from nearfar.bundle.recommender_record import RecommenderRecord
     from nearfar.edge.recommend.catalogue_files import FACTS, NAMES, POPULARITY, SCALES, VECTORS, catalogue_files
-    from nearfar.road.actions_of_run import training_actions
 
     recipe, corpus, settings = trained.recipe, trained.corpus, trained.recipe.of_events.recommend
     tick = stages("exporting")
@@ -86,7 +85,7 @@ def _draft(trained: TrainedActions, *, quantise: str, stages: Stages) -> Draft:
         tick(0, f"kept in float: int8 would agree by a cosine of {graph.agreement:.3f} only")
     files = {
         _GRAPH: graph.content,
-        **catalogue_files(corpus.names, trained.item_vectors(), np.log(shares), None, _facts(trained)),
+        **catalogue_files(corpus.names, trained.item_vectors(), np.log(shares), None, kept_facts(recipe, corpus.facts)),
     }
     tick(1)
     tower = Tower(graph=_GRAPH)
@@ -166,16 +165,6 @@ def _changed(draft: Draft, changes: Mapping[str, Any]) -> Draft:
     assert record is not None
     changed = record.model_copy(update=dict(changes))
     return Draft(draft.files, draft.manifest.model_copy(update={"recommender": changed}))
-
-
-def _facts(trained: TrainedActions) -> list[dict[str, object]]:
-    """What goes along of each item: its title, its categories, and the columns that the recipe names."""
-    events = trained.recipe.of_events
-    content, settings = events.source.items, events.recommend
-    kept = {*settings.facts, *(content.columns.categories if content is not None else ())}
-    if settings.titles:
-        kept.add("title")
-    return [{key: value for key, value in facts.items() if key in kept} for facts in trained.corpus.facts]
 
 
 def _counts(trained: TrainedActions) -> dict[str, int]:
