@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
     AwareDatetime,
@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import from_json
 
 from nearfar.bundle.block import Block, FileName, Finite, Metric, Share
+from nearfar.bundle.joint_record import JointRecord
 from nearfar.bundle.monitor_record import DetectorRecord
 from nearfar.bundle.recommender_record import RecommenderRecord
 from nearfar.bundle.verification_record import VerificationRecord
@@ -28,6 +29,7 @@ from nearfar.frontend.settings import (
     AudioSettings,
     EventsSettings,
     ImageSettings,
+    JointSettings,
     PairSettings,
     SeriesSettings,
     TableSettings,
@@ -188,6 +190,7 @@ Frontend = Annotated[
     | Annotated[SeriesSettings, Tag("series")]
     | Annotated[TableSettings, Tag("table")]
     | Annotated[EventsSettings, Tag("events")]
+    | Annotated[JointSettings, Tag("joint")]
     | Annotated[PairSettings, Tag("text-pair")],
     Discriminator(_kind_of_frontend),
 ]
@@ -199,6 +202,7 @@ _KINDS = {
     "series": "series-monitor",
     "table": "table-encoder",
     "events": "recommender",
+    "joint": "joint-encoder",
     "text-pair": "text-cross-encoder",
 }
 """Kind of the frontend -> kind of the bundle."""
@@ -223,10 +227,12 @@ class Manifest(Block):
         "series-monitor",
         "table-encoder",
         "recommender",
+        "joint-encoder",
         "text-cross-encoder",
     ] = "text-dual-encoder"
-    towers: dict[Side, Tower] = Field(default_factory=dict)
-    """`query` and `document`; both may name the same graph, and in an image encoder do. A cross-encoder has none."""
+    towers: dict[str, Tower] = Field(default_factory=dict)
+    """`query` and `document`; both may name the same graph, and in an image encoder do. Of a joint encoder those of its frontend, by name.
+    A cross-encoder has none."""
     scorer: Scorer | None = None
     """Of a cross-encoder."""
     dim: Annotated[int, Field(ge=0)] = 0
@@ -250,6 +256,8 @@ class Manifest(Block):
     """Of an encoder that tells identities apart."""
     recommender: RecommenderRecord | None = None
     """Of a recommender, which embeds histories of users and has the vectors of the items beside the graph."""
+    joint: JointRecord | None = None
+    """Of an encoder of several modalities in one space."""
     compression: tuple[CompressionStep, ...] = ()
     """The steps that made it small, in their order; none where the recipe has none."""
     agreement: Agreement | None = None
@@ -272,8 +280,13 @@ class Manifest(Block):
             return self
         if self.dim < 1:
             raise ValueError("dim must be the number of components of an embedding, 1 or more")
-        if set(self.towers) != {"query", "document"}:
-            raise ValueError(f"towers must be query and document, not {', '.join(sorted(self.towers)) or 'none'}")
+        sides = set(self.frontend.towers) if isinstance(self.frontend, JointSettings) else set(get_args(Side))
+        if set(self.towers) != sides:
+            raise ValueError(
+                f"towers must be {' and '.join(sorted(sides))}, not {', '.join(sorted(self.towers)) or 'none'}"
+            )
+        if (self.joint is not None) != (self.kind == "joint-encoder"):
+            raise ValueError("the block joint is of kind joint-encoder, which cannot do without it")
         if (
             self.kind in ("image-encoder", "audio-encoder", "series-monitor", "table-encoder", "recommender")
             and len({tower.graph for tower in self.towers.values()}) > 1

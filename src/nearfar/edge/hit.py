@@ -24,6 +24,8 @@ class Hit:
         heading: that it stands under; empty where that is the title.
         page: from 1, where its document has pages.
         metadata: of its document.
+        modality: the tower that embedded it, in an index of several modalities; empty in an index of texts.
+        thumbnail: a small PNG or JPEG of it, where it is a picture and the index keeps one; else empty.
     """
 
     id: str
@@ -36,3 +38,5 @@ class Hit:
     heading: str = ""
     page: int | None = None
     metadata: Metadata = field(default_factory=dict, hash=False)
+    modality: str = ""
+    thumbnail: bytes = field(default=b"", repr=False)

@@ -351,3 +351,31 @@ class EventsSettings(_FrontendSettings):
     def files(self) -> tuple[str, ...]:
         """Names of the files that the frontend needs in a bundle: none."""
         return ()
+
+
+class JointSettings(_FrontendSettings):
+    """The frontends of an encoder of several modalities in one space: each tower has its own."""
+
+    kind: Literal["joint"] = "joint"
+    towers: Annotated[
+        dict[
+            Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=24)],
+            Annotated[
+                TextSettings | ImageSettings | AudioSettings | SeriesSettings | TableSettings,
+                Field(discriminator="kind"),
+            ],
+        ],
+        Field(min_length=1),
+    ]
+    """Name of the tower -> how its items are prepared."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that the frontends need in a bundle."""
+        return tuple(name for tower in self.towers.values() for name in tower.files)
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> Self:
+        if len(set(self.files)) < len(self.files):
+            raise ValueError("towers of texts must not share a vocabulary file: give each a name of its own")
+        return self

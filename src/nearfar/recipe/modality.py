@@ -12,6 +12,7 @@ from nearfar.recipe.distil import Distil
 from nearfar.recipe.events import EventsSource, EventsViews, NextAction, SequenceEncoderSettings
 from nearfar.recipe.identity import IdentityMethodSettings
 from nearfar.recipe.image_encoders import ImageEncoderSettings
+from nearfar.recipe.joint import JointEncoder, JointMethod, PairsSource
 from nearfar.recipe.methods import AudioMethodSettings, ImageMethodSettings
 from nearfar.recipe.pair_method import DualEncoder
 from nearfar.recipe.series import FaultContrast, SeriesEncoderSettings, SeriesSource, SeriesViews
@@ -19,7 +20,7 @@ from nearfar.recipe.table import RowsSource, Scarf, TableEncoderSettings
 from nearfar.recipe.text import TextEncoderSettings
 from nearfar.recipe.views import Views
 
-Modality = Literal["text", "image", "audio", "series", "table", "events"]
+Modality = Literal["text", "image", "audio", "series", "table", "events", "joint"]
 """What the items are, by the kind of the frontend."""
 
 
@@ -106,6 +107,15 @@ PARTS: dict[Modality, Parts] = {
         baselines=("popularity", "item_knn", "transitions", "untrained"),
         metrics=("ndcg_at_10", "recall_at_10"),
         views=EventsViews,
+    ),
+    "joint": Parts(
+        "partners of several modalities",
+        PairsSource,
+        JointEncoder,
+        JointMethod,
+        "set it to clip or siglip",
+        baselines=("untrained",),
+        metrics=("recall_at_1", "recall_at_10"),
     ),
 }
 """The first of `baselines` that are possible are also the default of recipes that are not for text."""

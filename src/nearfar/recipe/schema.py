@@ -28,6 +28,16 @@ from nearfar.recipe.fits import FITS, identity_fits
 from nearfar.recipe.identity import IdentityMethodSettings, IdentityPairing, Verification
 from nearfar.recipe.image_encoders import ImageEncoderBlock
 from nearfar.recipe.images import ImageFrontendSettings
+from nearfar.recipe.joint import (
+    TOWER_KINDS,
+    AnyTower,
+    JointEncoder,
+    JointFrontend,
+    JointMethod,
+    PairsSource,
+    PartnersPairing,
+    TowerName,
+)
 from nearfar.recipe.methods import AudioMethodSettings, ImageMethodSettings
 from nearfar.recipe.modality import PARTS, Modality, items_of
 from nearfar.recipe.negatives import Negatives
@@ -55,7 +65,8 @@ Frontend = Annotated[
     | AudioFrontendSettings
     | SeriesFrontendSettings
     | TableFrontendSettings
-    | EventsFrontendSettings,
+    | EventsFrontendSettings
+    | JointFrontend,
     Field(discriminator="kind"),
 ]
 Encoder = Annotated[
@@ -64,12 +75,13 @@ Encoder = Annotated[
     | AudioEncoderSettings
     | SeriesEncoderSettings
     | TableEncoderSettings
-    | SequenceEncoderSettings,
+    | SequenceEncoderSettings
+    | JointEncoder,
     Field(discriminator="kind"),
 ]
 TextMethod = DualEncoder | Distil
 Method = Annotated[
-    TextMethod | ImageMethodSettings | IdentityMethodSettings | FaultContrast | Scarf | NextAction,
+    TextMethod | ImageMethodSettings | IdentityMethodSettings | FaultContrast | Scarf | NextAction | JointMethod,
     Field(discriminator="kind"),
 ]
 AnyViews = Annotated[Views | AudioViews | SeriesViews | EventsViews, Field(discriminator="kind")]
@@ -134,6 +146,16 @@ class EventsParts(NamedTuple):
     recommend: Recommend
 
 
+class JointParts(NamedTuple):
+    """The blocks of a recipe for several modalities in one space that are of its own kind."""
+
+    source: PairsSource
+    pairing: PartnersPairing
+    towers: dict[str, AnyTower]
+    encoder: JointEncoder
+    method: JointMethod
+
+
 class Recipe(Settings):
     """A whole run: data, frontend, views, encoder, method, negatives, training, evaluation, export."""
 
@@ -150,6 +172,9 @@ class Recipe(Settings):
     """How views of a picture, of a recording or of a window of series are drawn, and of histories of users; only for these, where it has a default of its own."""
     encoder: Encoder
     """What turns an item into a vector."""
+    towers: dict[TowerName, AnyTower] = Field(default={})
+    """Encoders of several modalities, by name, that learn one space; with `data.source` of kind `pairs`. They stand in place of
+    `frontend`, `views` and `encoder`, of which `encoder.dim` alone is left to say."""
     teacher: Teacher | None = None
     """A larger encoder of texts to learn from; for method `distil`."""
     method: Method = DualEncoder()
@@ -244,6 +269,16 @@ class Recipe(Settings):
         assert self.recommend is not None
         return EventsParts(source, frontend, self.views, encoder, method, self.recommend)
 
+    @property
+    def of_joint(self) -> JointParts:
+        """The blocks of a recipe for several modalities in one space."""
+        source, pairing, encoder, method = self.data.source, self.data.pairings[0], self.encoder, self.method
+        assert isinstance(source, PairsSource)
+        assert isinstance(pairing, PartnersPairing)
+        assert isinstance(encoder, JointEncoder)
+        assert isinstance(method, JointMethod)
+        return JointParts(source, pairing, self.towers, encoder, method)
+
     @model_validator(mode="before")
     @classmethod
     def _pretrained_encoder_brings_its_tokenizer(cls, values: object) -> object:
@@ -280,6 +315,22 @@ class Recipe(Settings):
         if values.get("verify") is None and isinstance(data, Mapping) and has_identities(data.get("pairings")):
             own["verify"] = {}
         return {**values, **own}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _towers_stand_for_frontend_and_encoder(cls, values: object) -> object:
+        towers = values.get("towers") if isinstance(values, Mapping) else None
+        if not isinstance(values, Mapping) or not isinstance(towers, Mapping) or not towers:
+            return values
+        # Validators of this kind run from the last one to the first, so this one comes before the defaults of each kind.
+        method, encoder = values.get("method", {}), values.get("encoder", {})
+        return {
+            "frontend": {"kind": "joint"},
+            **values,
+            "encoder": {"kind": "joint", **encoder} if isinstance(encoder, Mapping) else encoder,
+            "method": {"kind": "clip", **method} if isinstance(method, Mapping) else method,
+            "towers": {name: _completed(name, tower) for name, tower in towers.items()},
+        }
 
     @model_validator(mode="after")
     def _parts_are_of_one_kind(self) -> Self:
@@ -364,3 +415,20 @@ class Recipe(Settings):
                 "at every step: add another rule, or leave mined out"
             )
         return self
+
+
+def _completed(name: object, tower: object) -> object:
+    """A tower as it was written, with the kinds that its name and its own kind say."""
+    if not isinstance(tower, Mapping):
+        return tower
+    kind = tower.get("kind", name if name in TOWER_KINDS else None)
+    if kind is None:
+        return tower
+    inner: dict[str, Any] = {"kind": kind}
+    for key in ("frontend", "views"):
+        if isinstance(block := tower.get(key), Mapping):
+            inner[key] = {"kind": kind, **block}
+    encoder = tower.get("encoder")
+    if kind == "text" and isinstance(encoder, Mapping) and encoder.get("kind") == "hf":
+        inner["frontend"] = {"kind": "text", "tokenizer": {"kind": "model"}, **inner.get("frontend", {})}
+    return {**tower, **inner}

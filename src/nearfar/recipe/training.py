@@ -90,3 +90,6 @@ class Export(Settings):
     """Number format of the weights that ship."""
     dim: Count | None = None
     """Keep only the first so many components (a Matryoshka prefix)."""
+    gap: Literal["keep", "centre"] = "keep"
+    """Of several modalities in one space: what becomes of the distance between their means, the modality gap (arXiv:2203.02053). `centre`
+    takes from each tower's vectors their mean over the training items, so that items of all modalities lie around one centre."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 Scalar = str | int | float | bool
 Metadata = Mapping[str, Scalar | tuple[Scalar, ...]]
@@ -44,6 +44,9 @@ class Document:
         metadata: what else is known of it.
         passages: how it is cut, in the order of the text; empty where nobody has cut it yet.
         stamp: changes whenever the document may have changed (size and time of a file); empty where nothing is known.
+        modality: the tower of a bundle of several that embeds it; empty for a text.
+        item: what is embedded in place of title and text, where it is no text: a path, the bytes of a file, an array, a mapping of
+            columns to cells, as `nearfar.edge.Encoder.embed` takes them. Title and text can then say what it is.
     """
 
     id: str
@@ -55,6 +58,8 @@ class Document:
     metadata: Metadata = field(default_factory=dict, hash=False)
     passages: tuple[Passage, ...] = ()
     stamp: str = ""
+    modality: str = ""
+    item: Any = field(default=None, hash=False, compare=False, repr=False)
 
     @property
     def content(self) -> str:

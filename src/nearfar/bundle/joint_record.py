@@ -1,0 +1,45 @@
+"""What a manifest says of an encoder of several modalities in one space."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nearfar.bundle.block import Block, Finite, Metric
+
+
+class ScoreScale(Block):
+    """The cosines of queries of one tower with items of another that do not belong to them: what chance gives, so that hits of
+    several modalities can be ranked together by how far they stand out of it.
+    """
+
+    query: str
+    """Tower of the queries."""
+    items: str
+    """Tower of the items."""
+    mean: Finite
+    spread: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    """Their standard deviation."""
+
+
+class Gap(Block):
+    """How far the vectors of two towers lie apart as a whole (the modality gap, arXiv:2203.02053)."""
+
+    towers: tuple[str, str]
+    distance: Metric
+    """Of the mean vector of one from that of the other, on held-out items; unit vectors lie at most 2 apart."""
+
+
+class JointRecord(Block):
+    """How the towers of one space stand to each other."""
+
+    trained: tuple[tuple[str, str], ...]
+    """Pairs of towers that learned from each other; all others have only met through these. A tower paired with itself learned from
+    several captions of one thing."""
+    centred: bool = False
+    """Whether the graphs take each tower's mean away from its vectors."""
+    gaps: tuple[Gap, ...] = ()
+    """Of every two towers, as the bundle ships."""
+    scales: tuple[ScoreScale, ...] = ()
+    """Of every two towers, of a tower with itself, too."""
