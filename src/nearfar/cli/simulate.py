@@ -1,4 +1,4 @@
-"""`nearfar simulate`: made sensor data whose faults are known, made voices, and a made shop, to try things with."""
+"""`nearfar simulate`: made sensor data whose faults are known, made voices, a made shop and a made factory, to try things with."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from nearfar.sources.recording import Recording
 
 app = typer.Typer(
-    help="Make sensor data with known faults, recordings of voices, or the log of a shop, to try things with.",
+    help="Make sensor data with known faults, recordings of voices, the log of a shop, or the inspections of a factory, to try things with.",
     no_args_is_help=True,
 )
 
@@ -139,6 +139,27 @@ def shop(
         paths = write_shop(sold, simulate_shop(sold, users, seed=seed), output, stages("events"))
     for path in paths:
         out.print(f"{path}  {path.stat().st_size / 1e6:,.2f} MB", markup=False, soft_wrap=True)
+
+
+@app.command()
+def factory(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder; in it `inspections.csv`, photos and vibration.")
+    ],
+    records: Annotated[int, typer.Option("--records", min=1, max=100_000, help="How many inspections.")] = 480,
+    missing: Annotated[
+        float,
+        typer.Option("--missing", min=0.0, max=0.9, help="Share of photos, windows and entries that are not there."),
+    ] = 0.05,
+    seed: Seed = 0,
+) -> None:
+    """Inspections of machines: a photo of a part, a window of vibration, readings, and an entry of the log in two languages."""
+    from nearfar.cli.console import out, progress_lines
+    from nearfar.simulate import simulate_factory, write_factory
+
+    with progress_lines() as stages:
+        table = write_factory(simulate_factory(records, seed=seed, missing=missing), output, stages("inspections"))
+    out.print(f"{table}  {records:,} inspections", markup=False, soft_wrap=True)
 
 
 def _times(faults: int, seconds: int) -> list[tuple[float, float]]:

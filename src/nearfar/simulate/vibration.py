@@ -9,8 +9,6 @@ It is the sum of
 - broadband noise that grows with speed and load.
 
 A little imbalance and misalignment is in every machine; a fault adds to it.
-
-A little imbalance and misalignment is in every machine; a fault adds to it.
 """
 
 from __future__ import annotations
