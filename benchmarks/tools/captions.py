@@ -13,9 +13,10 @@ from nearfar.learn.data.picture_rows import PictureRows
 from nearfar.learn.data.pictures import PictureCorpus
 from nearfar.learn.encoders.build_image import build_image_encoder
 from nearfar.learn.encoders.image import ImageEncoder
+from nearfar.learn.encoders.projection import build_projection
 from nearfar.learn.methods.clip import Clip
+from nearfar.learn.methods.joint import JointBatch
 from nearfar.learn.methods.siglip import SigLip
-from nearfar.learn.methods.two_towers import TwoSides
 from nearfar.learn.views import Views
 from nearfar.recipe import Recipe
 
@@ -67,7 +68,9 @@ def train_on_captions(kind: str, recipe: Recipe, corpus: PictureCorpus) -> Train
     encoder.normalise_by(corpus.counts.mean, corpus.counts.std)
     captions = [[template.format(name) for template in TEMPLATES] for name in corpus.counts.classes]
     text = Words(captions)
-    method = (Clip if kind == "clip" else SigLip)(encoder, text, image_dim=encoder.dim, text_dim=_WIDTH)
+    widths = {"image": encoder.dim, "text": _WIDTH}
+    projections = {name: build_projection("linear", width, _WIDTH) for name, width in widths.items()}
+    method = (Clip if kind == "clip" else SigLip)({"image": encoder, "text": text}, projections, [("image", "text")])
     training = recipe.train
     steps = round(training.epochs * (len(rows) // training.batch_size))
     optimiser = torch.optim.AdamW(method.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
@@ -80,7 +83,8 @@ def train_on_captions(kind: str, recipe: Recipe, corpus: PictureCorpus) -> Train
         view = views.apply(batch.pixels, batch.draws, count=1)[0].contiguous(memory_format=torch.channels_last)
         drawn = templates.integers(len(TEMPLATES), size=len(batch.labels))
         said = [captions[label][number] for label, number in zip(batch.labels.tolist(), drawn, strict=True)]
-        loss = method.loss(method.embed(TwoSides(view, said, batch.items, batch.labels)))
+        links = JointBatch.of_two(("image", view), ("text", said), left_ids=batch.items, right_ids=batch.labels)
+        loss = method.loss(method.embed(links))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

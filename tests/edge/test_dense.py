@@ -43,7 +43,7 @@ def documents(*numbers):
 def earlier_large():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(derive, "EXACT_UP_TO", 1000)
-        patch.setattr(dense, "_FEW_ALLOWED", 150)
+        patch.setattr(dense, "FEW_ALLOWED", 150)
         yield
 
 

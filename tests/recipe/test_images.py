@@ -17,7 +17,7 @@ from nearfar.recipe.summary import summarise
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SHIPPED = sorted(RECIPES.glob("*.yaml"))
-OF_PICTURES = [path for path in SHIPPED if "kind: image\n" in path.read_text("utf-8")]
+OF_PICTURES = [path for path in SHIPPED if "\nfrontend:\n  kind: image\n" in path.read_text("utf-8")]
 
 PICTURES = {
     "source": "{kind: images, path: photos, labels: folder}",

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import json
 
-from nearfar.bundle import audio_card, monitor_card, recommender_card, reranker_card, table_card, verification_card
+from nearfar.bundle import (
+    audio_card,
+    joint_card,
+    monitor_card,
+    recommender_card,
+    reranker_card,
+    table_card,
+    verification_card,
+)
 from nearfar.bundle.block import Metric
 from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Manifest, TeacherRecord
@@ -12,6 +20,7 @@ from nearfar.frontend.settings import (
     AudioSettings,
     EventsSettings,
     ImageSettings,
+    JointSettings,
     PairSettings,
     SeriesSettings,
     TableSettings,
@@ -47,7 +56,9 @@ def render_card(manifest: Manifest) -> str:
     sections = [
         _what(manifest),
         _use(manifest),
+        *([joint_card.towers(manifest, manifest.frontend)] if isinstance(manifest.frontend, JointSettings) else []),
         _figures(manifest),
+        *(joint_card.gaps(manifest) if manifest.joint is not None else []),
         *verification_card.verification(manifest),
         *recommender_card.sections(manifest),
         *_compression(manifest),
@@ -80,6 +91,8 @@ def _what(manifest: Manifest) -> str:
         return _titled(manifest, audio_card.what(manifest, frontend))
     if isinstance(frontend, EventsSettings):
         return _titled(manifest, recommender_card.what(manifest, frontend))
+    if isinstance(frontend, JointSettings):
+        return _titled(manifest, joint_card.what(manifest, frontend))
     prefixes = (
         f" Its first {' or '.join(map(str, sorted(manifest.dims)))} components also work on their own."
         if manifest.dims
@@ -133,6 +146,8 @@ def _use(manifest: Manifest) -> str:
         return audio_card.use(manifest, manifest.frontend)
     if isinstance(manifest.frontend, EventsSettings):
         return recommender_card.use(manifest.frontend)
+    if isinstance(manifest.frontend, JointSettings):
+        return joint_card.use(manifest, manifest.frontend)
     rows = f"The rows of `embed` are float32, {manifest.dim} components, unit length."
     if isinstance(manifest.frontend, ImageSettings):
         classify = (
@@ -181,6 +196,8 @@ def _how_taught(teacher: TeacherRecord) -> str:
 
 
 def _figures(manifest: Manifest) -> str:
+    if isinstance(manifest.frontend, JointSettings):
+        return joint_card.figures(manifest)
     if not manifest.metrics:
         own = {"image": "pictures", "audio": "recordings", "series": "data", "table": "rows", "events": "logs"}.get(
             manifest.frontend.kind, "queries"
@@ -274,6 +291,7 @@ def _data(manifest: Manifest) -> str:
         "audio": "",
         "series": "; names and healthy ranges of channels are",
         "table": "; names of columns and values of categories are",
+        "joint": "; vocabularies of its texts, names and healthy ranges of channels, names of columns and values of categories are",
         "events": "; the names of the items, what is known of them and how often they were acted on are, but nothing of a single user",
     }.get(manifest.frontend.kind, "; its vocabulary is")
     return f"## Training data\n\nThe data itself is not in this bundle{vocabulary}.\n\n" + "\n".join(rows)
@@ -299,6 +317,8 @@ def _limits(manifest: Manifest) -> str:
         return audio_card.LIMITS
     if isinstance(manifest.frontend, EventsSettings):
         return recommender_card.LIMITS
+    if isinstance(manifest.frontend, JointSettings):
+        return joint_card.LIMITS
     return f"""## Limits and intended use
 
 - Meant for ranking texts like those it was trained on. On another subject or language, measure first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nearfar.bundle import monitor_card, recommender_card, table_card
+from nearfar.bundle import joint_card, monitor_card, recommender_card, table_card
 from nearfar.bundle.bundle import Bundle
 from nearfar.bundle.compression import compression_table, in_words
 from nearfar.bundle.manifest import Head, Manifest
@@ -11,6 +11,7 @@ from nearfar.frontend.settings import (
     AudioSettings,
     EventsSettings,
     ImageSettings,
+    JointSettings,
     PairSettings,
     SeriesSettings,
     TableSettings,
@@ -30,7 +31,7 @@ def describe(bundle: Bundle) -> list[tuple[str, str]]:
         ("digest", bundle.digest),
         ("size", f"{bundle.size_bytes:,} bytes in {len(bundle.sums) + 1} files"),
         *_graphs(manifest),
-        *_frontend(frontend),
+        *(joint_card.rows(manifest, frontend) if isinstance(frontend, JointSettings) else _frontend(frontend)),
     ]
     if manifest.detector is not None and isinstance(frontend, SeriesSettings):
         rows += monitor_card.detector_rows(manifest.detector, frontend)
@@ -80,7 +81,7 @@ def _graphs(manifest: Manifest) -> list[tuple[str, str]]:
     graphs = {side: tower.graph for side, tower in manifest.towers.items()}
     towers = (
         f"shared ({graphs['query']})"
-        if len(set(graphs.values())) == 1
+        if len(set(graphs.values())) == 1 and "query" in graphs
         else ", ".join(f"{s}: {g}" for s, g in graphs.items())
     )
     return [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from nearfar.bundle.block import Block, Finite, Metric
 
@@ -31,6 +31,20 @@ class Gap(Block):
     """Of the mean vector of one from that of the other, on held-out items; unit vectors lie at most 2 apart."""
 
 
+class ShippedTower(Block):
+    """What ships of a tower."""
+
+    tower: str
+    weights: Literal["int8", "float32"]
+    """Number format of its large weights."""
+    size: PositiveInt
+    """Bytes of its graph."""
+    cosine: Finite
+    """Mean cosine of its vectors, through the runtime of the device, with those of the model in float."""
+    int8_cosine: Finite | None = None
+    """The same of its graph in int8, where that was too little and the graph ships in float."""
+
+
 class JointRecord(Block):
     """How the towers of one space stand to each other."""
 
@@ -43,3 +57,5 @@ class JointRecord(Block):
     """Of every two towers, as the bundle ships."""
     scales: tuple[ScoreScale, ...] = ()
     """Of every two towers, of a tower with itself, too."""
+    graphs: tuple[ShippedTower, ...] = ()
+    """In the order of the towers."""

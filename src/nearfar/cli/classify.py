@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nearfar.cli.collection_options import Image, Output, Seed, Threads
+from nearfar.cli.collection_options import Image, Output, Seed, Threads, Tower
 from nearfar.cli.options import AsJson
 from nearfar.cli.table_options import Id, Location, Text, Title
 
@@ -44,6 +44,7 @@ def fit(
     label: Annotated[str, typer.Option("--label", help="Of a table: the column with the label.")] = "label",
     text: Text = "text",
     image: Image = "image",
+    tower: Tower = None,
     title: Title = None,
     threads: Threads = 1,
     seed: Seed = 0,
@@ -62,7 +63,7 @@ def fit(
     columns = Columns(text=text, image=image, title=title, label=label)
     with (
         progress_lines() as stages,
-        gather(bundle, labelled, columns, threads=threads, stages=stages) as gathered,
+        gather(bundle, labelled, columns, tower=tower, threads=threads, stages=stages) as gathered,
     ):
         labels = gathered.labels()
         rows = np.array([row for row, name in enumerate(labels) if name], dtype=np.int64)
@@ -103,6 +104,7 @@ def run(
     ] = None,
     text: Text = "text",
     image: Image = "image",
+    tower: Tower = None,
     title: Title = None,
     id_: Id = None,
     location: Location = None,
@@ -122,7 +124,7 @@ def run(
     columns = Columns(text=text, image=image, title=title, id=id_, location=location, label=label)
     with (
         progress_lines() as stages,
-        classified(bundle, source, columns, abstain=abstain, threads=threads, stages=stages) as found,
+        classified(bundle, source, columns, abstain=abstain, tower=tower, threads=threads, stages=stages) as found,
     ):
         stages.finish()
         fields = ("id", "label", "score", "best", "location")
@@ -157,6 +159,85 @@ def run(
             )
         written = f"; written to {output}" if output else ""
         out.print(f"\n{len(found.labels):,} items, {counts[None]:,} without an answer{written}", soft_wrap=True)
+
+
+@app.command("names")
+def names(
+    bundle: Annotated[Path, typer.Argument(help="A bundle of several modalities, texts among them.")],
+    source: Annotated[str, typer.Argument(help="A folder, one file, or a table.")],
+    name: Annotated[list[str], typer.Option("--name", help="The name of a class; once for each, two or more.")],
+    tower: Annotated[str, typer.Option("--tower", help="The tower that takes the items, such as image.")],
+    template: Annotated[
+        list[str] | None,
+        typer.Option("--template", help="A way to say a name, {} in its place; may be given several times."),
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option("--column", help="Of a table: the column with the items, of rows each column.")
+    ] = None,
+    abstain: Annotated[
+        float | None,
+        typer.Option("--abstain", help="Give no name whose score is lower; by default every item has one."),
+    ] = None,
+    output: Output = None,
+    id_: Id = None,
+    threads: Threads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Label items by the names of the classes alone, without one example: pictures, recordings or whatever a tower takes."""
+    from collections import Counter
+
+    from nearfar.cli.collection_tables import add_row, plain_table
+    from nearfar.cli.console import out, progress_lines, show_skipped
+    from nearfar.cli.result_file import check_result_path, write_rows
+    from nearfar.edge.collections.name_source import name_items
+    from nearfar.evaluate.zero_shot import TEMPLATES
+
+    check_result_path(output)
+    with progress_lines() as stages:
+        found, report = name_items(
+            bundle,
+            source,
+            name,
+            tower=tower,
+            columns=column or (),
+            id=id_,
+            templates=template or TEMPLATES,
+            abstain=abstain,
+            threads=threads,
+            stages=stages,
+        )
+    fields = ("id", "label", "score", "best", "margin", "location")
+    rows = [
+        dict(
+            zip(
+                fields,
+                (
+                    one.id,
+                    one.named.label,
+                    round(one.named.score, 4),
+                    one.named.best,
+                    round(one.named.margin, 4),
+                    one.location,
+                ),
+                strict=True,
+            )
+        )
+        for one in found
+    ]
+    show_skipped(report.skipped, report.examples)
+    if output is not None:
+        write_rows(output, fields, rows)
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))
+        return
+    counts = Counter(one.named.label for one in found)
+    table = plain_table("items", "label", "for example")
+    for label, many in sorted(counts.items(), key=lambda item: (item[0] is None, -item[1], item[0] or "")):
+        first = max((one for one in found if one.named.label == label), key=lambda one: one.named.score)
+        add_row(table, f"{many:,}", label or "(none: abstained)", first.id)
+    out.print(table)
+    written = f"; written to {output}" if output else ""
+    out.print(f"\n{len(found):,} items, {counts[None]:,} without a name{written}", soft_wrap=True)
 
 
 def _fitted(head: dict[str, Any], path: Path) -> list[tuple[str, str]]:

@@ -17,3 +17,7 @@ Image = Annotated[str, typer.Option(help="Of a table: the column with the pictur
 Passages = Annotated[bool, typer.Option("--passages", help="Look at the passages of documents, not at whole ones.")]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads for embedding.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn; the same gives the same result.")]
+Tower = Annotated[
+    str | None,
+    typer.Option(help="Of a bundle of several modalities: the tower that takes the items.", show_default=False),
+]

@@ -149,8 +149,12 @@ def show_broken_promise(record: DetectorRecord | None) -> None:
 
 def figures_table(metrics: Mapping[str, Mapping[str, Metric]]) -> Table:
     """The figures of a bundle, its baselines beside it; half the 95 % interval beside the first figure. No attacks."""
+    from nearfar.bundle.joint_card import measured_directions
     from nearfar.bundle.verification_card import is_attack
+    from nearfar.cli.joint_figures import joint_table
 
+    if measured_directions(metrics):
+        return joint_table(metrics)
     metrics = {row: values for row, values in metrics.items() if row != "privacy" and not is_attack(row)}
     names = [name for name in _FIGURES if any(name in values for values in metrics.values())]
     usual = (

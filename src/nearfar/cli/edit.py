@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nearfar.cli.table_options import Id, Location, MetadataColumns, Text, Title
+from nearfar.cli.table_options import Id, Items, Location, MetadataColumns, TextIfAny, Title
 
 if TYPE_CHECKING:
     from nearfar.edge import BuildReport
@@ -18,26 +18,33 @@ Index = Annotated[Path, typer.Argument(metavar="INDEX", help="An index.")]
 def add(
     index: Index,
     source: Annotated[str, typer.Argument(help="A folder, a file or a table, as for nearfar index.")],
-    text: Text = "text",
+    text: TextIfAny = None,
     title: Title = None,
     id_: Id = None,
     location: Location = None,
     metadata: MetadataColumns = None,
+    items: Items = None,
 ) -> None:
     """Add documents to an index, or replace those with the same id; nothing else is removed."""
+    from nearfar.bundle import Bundle
     from nearfar.cli.console import show_skipped
-    from nearfar.cli.indexing import columns_of
+    from nearfar.cli.indexing import columns_of, items_of
     from nearfar.edge import SearchIndex
     from nearfar.edge.folder import known_cutting
+    from nearfar.edge.items.sources import open_source
     from nearfar.edge.keys import key_if_any
-    from nearfar.sources import open_documents
+    from nearfar.edge.store.reader import StoreReader
+    from nearfar.edge.store.schema import BUNDLE_FOLDER
+    from nearfar.edge.towers import Towers
     from nearfar.sources.document import Document
 
+    StoreReader.check(index)
     key = key_if_any(index)
-    documents = open_documents(
+    documents = open_source(
+        Towers.of_bundle(Bundle.open(index / BUNDLE_FOLDER, verify=False)),
         source,
+        items=items_of(items),
         cutting=known_cutting(index, key),
-        whole=True,
         text=text,
         title=title,
         id=id_,

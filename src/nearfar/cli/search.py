@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nearfar.cli.options import AsJson
-from nearfar.cli.table_options import Id, Location, MetadataColumns, Text, Title
+from nearfar.cli.table_options import Id, Items, Location, MetadataColumns, TextIfAny, Title
 
 
 def inspect(bundle: Annotated[Path, typer.Argument(help="A bundle.")], as_json: AsJson = False) -> None:
@@ -31,15 +31,17 @@ def index(
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder or a file (text, HTML, PDF, Word, source code), a table (.jsonl, .csv, .parquet), or the word docstrings."
+            help="A folder or a file (text, HTML, PDF, Word, source code; with a bundle that takes them pictures, recordings and samples of "
+            "sensors), a table (.jsonl, .csv, .parquet), or the word docstrings."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The index; brought up to date where it exists.")],
-    text: Text = "text",
+    text: TextIfAny = None,
     title: Title = None,
     id_: Id = None,
     location: Location = None,
     metadata: MetadataColumns = None,
+    items: Items = None,
     words: Annotated[
         int | None,
         typer.Option(
@@ -93,6 +95,7 @@ def index(
         engine=engine,
         dim=dim,
         teacher=teacher,
+        items=items,
     )
     if watch:
         task.watch(rebuild=rebuild, encrypt=encrypt)
@@ -121,6 +124,27 @@ def search(
         str | None,
         typer.Argument(help="What to look for, in your own words; without it, a query a line from standard input."),
     ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Look for what goes with this picture.", show_default=False)
+    ] = None,
+    audio: Annotated[
+        Path | None, typer.Option(help="Look for what goes with this recording.", show_default=False)
+    ] = None,
+    series: Annotated[
+        Path | None, typer.Option(help="Look for what goes with these samples (.csv, .parquet).", show_default=False)
+    ] = None,
+    row: Annotated[
+        str | None, typer.Option(help="Look for what goes with this row, as JSON.", metavar="JSON", show_default=False)
+    ] = None,
+    tower: Annotated[
+        str | None, typer.Option(help="The tower that the query is for, where several take such.", show_default=False)
+    ] = None,
+    among: Annotated[
+        str | None,
+        typer.Option(
+            help="Find only items of these towers, with commas between.", metavar="TOWERS", show_default=False
+        ),
+    ] = None,
     k: Annotated[int, typer.Option("-k", help="How many to show.")] = 5,
     mode: Annotated[
         str | None, typer.Option(help="hybrid, dense or keyword; by default what the bundle was fitted for.")
@@ -141,18 +165,23 @@ def search(
     bundle: Annotated[
         Path | None, typer.Option("--bundle", help="Of an index on a server: the bundle that embeds the query.")
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the answers to this HTML file, with thumbnails; it needs nothing beside it.", show_default=False
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the passages that answer a query."""
-    import sys
-
-    from nearfar.cli.hits import print_hits, print_json
+    """Find the passages and items that answer a query."""
+    from nearfar.cli.hits import print_hits, print_json, write_page
     from nearfar.cli.opened import open_named
+    from nearfar.cli.queries import queries_of, settings_of
 
-    queries = [query] if query is not None else [line.strip() for line in sys.stdin if line.strip()]
+    asked = queries_of(query, {"image": image, "audio": audio, "series": series, "table": row})
     with open_named(index_path, bundle) as opened:
         found = opened.search_many(
-            queries,
+            asked.items,
             k,
             mode,  # type: ignore[arg-type]
             where=where,
@@ -160,11 +189,14 @@ def search(
             diversity=diversity,
             distinct=distinct,  # type: ignore[arg-type]
             rerank=rerank,
+            **settings_of(opened, asked, tower, among),
         )
+    if page is not None:
+        write_page(page, asked, found)
     if as_json:
-        print_json(found[0] if query is not None else found)
+        print_json(found if asked.several else found[0])
         return
-    for asked, hits in zip(queries, found, strict=True):
-        if query is None:
-            typer.echo(f"\n{asked}")
+    for name, hits in zip(asked.names, found, strict=True):
+        if asked.several:
+            typer.echo(f"\n{name}")
         print_hits(hits)

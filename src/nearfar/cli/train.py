@@ -101,6 +101,8 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
         lines.append(
             f"\nnext:   nearfar replay {bundle.path} DATA -o replay.html, or nearfar monitor {bundle.path} --from live.csv"
         )
+    elif bundle.manifest.joint is not None:
+        lines += _next_of_joint(bundle)
     elif bundle.manifest.frontend.kind == "table":
         lines.append(f"\nnext:   nearfar similar {bundle.path} TABLE --row 2, or nearfar dedupe {bundle.path} TABLE")
     elif bundle.manifest.recommender is not None:
@@ -115,6 +117,26 @@ def show_bundle(bundle: Bundle, run: Path) -> None:
     show_broken_promise(bundle.manifest.detector)
     for line in lines:  # with paths in them, which are to be copied as they are
         out.print(line, markup=False, soft_wrap=True)
+
+
+def _next_of_joint(bundle: Bundle) -> list[str]:
+    """How the items of several modalities are indexed and found, and which tower did not ship in int8."""
+    from nearfar.bundle import joint_card
+    from nearfar.frontend.settings import JointSettings
+
+    frontend = bundle.manifest.frontend
+    assert isinstance(frontend, JointSettings)
+    record = joint_card.record_of(bundle.manifest)
+    lines = [
+        f"tower   {one.tower} ships in float: in int8 it would have kept only a cosine of {one.int8_cosine:.3f}"
+        for one in record.graphs
+        if one.int8_cosine is not None
+    ]
+    return [
+        *lines,
+        f"\nnext:   nearfar index {bundle.path} FOLDER -o my.index",
+        f"        nearfar search my.index {joint_card.example_query(frontend)} --page hits.html",
+    ]
 
 
 def show_columns(bundle: Bundle) -> None:

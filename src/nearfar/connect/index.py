@@ -20,6 +20,7 @@ from nearfar.edge.answer import RERANK_DEPTH, Rerankers, Wanted, answers, as_hit
 from nearfar.edge.distinct import Distinct
 from nearfar.edge.fusion import NEUTRAL, check_fusion
 from nearfar.edge.hit import Hit
+from nearfar.edge.rag.texts import text_towers
 from nearfar.edge.search import Mode
 from nearfar.edge.store.keyword_terms import MAX_TERMS, distinct_words
 from nearfar.edge.store.reader import StoredPassage
@@ -82,6 +83,7 @@ class ServerIndex:
         self._rerankers = Rerankers(threads)
         self._stemmer = Stemmer()
         self._lock = threading.Lock()
+        self._tower = next(iter(text_towers(bundle)), None)
         self._fusion = bundle.manifest.fusion or NEUTRAL
         check_fusion(self._fusion)
         if not self._about().whole:
@@ -157,7 +159,7 @@ class ServerIndex:
             best = answers(query, ranking, wanted, reranker, partial(vectors_of, self._server))
             if condition and not best and about.whole:
                 check_keys(condition, lambda _sql, _given: [(key,) for key in about.keys])
-            return as_hits(best, self._shown(query, mode))
+            return as_hits(best, self._shown(query, mode), None if self._tower is None else {})
 
     def passages_of(self, id: str, first: int, last: int) -> list[StoredPassage]:
         """The passages of a document from one number to another, both included, in order; see `SearchIndex.passages_of`."""
@@ -212,7 +214,7 @@ class ServerIndex:
         if self._encoder is None:
             from nearfar.edge.encoder import Encoder
 
-            self._encoder = Encoder.open(self.bundle, threads=self._threads, dim=dim)
+            self._encoder = Encoder.open(self.bundle, threads=self._threads, dim=dim, tower=self._tower)
         vector: Vector = self._encoder.embed([query], side="query")[0]
         return vector
 

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from nearfar.bundle import Bundle
 from nearfar.bundle.bundle import MANIFEST, SUMS
@@ -18,7 +18,7 @@ from nearfar.connect.openvino_graph import RUNTIME, ConvertedGraph, convert_grap
 from nearfar.embedder import Side
 from nearfar.errors import BundleError
 from nearfar.frontend.frontend import open_frontend
-from nearfar.frontend.settings import EventsSettings, PairSettings
+from nearfar.frontend.settings import EventsSettings, JointSettings, PairSettings
 from nearfar.progress import Stages, silent
 
 DESCRIPTION: Final = "openvino.json"
@@ -69,6 +69,11 @@ def convert_to_openvino(bundle: Bundle, target: str | Path, *, stages: Stages = 
         raise BundleError(
             f"{bundle.path}: this bundle is a monitor without an encoder, so it has no graph to convert: run it as it is"
         )
+    if isinstance(settings, JointSettings):
+        raise BundleError(
+            f"{bundle.path}: this bundle has towers of several modalities, and only bundles of one kind of items can be converted: run it "
+            "with onnxruntime"
+        )
     openvino = load_openvino()
     folder = Path(target).absolute()
     part: Path | None = None
@@ -116,7 +121,7 @@ def _sides_of(bundle: Bundle) -> dict[str, tuple[Side, ...]]:
     """Each graph of the bundle -> the sides that it embeds."""
     sides: dict[str, tuple[Side, ...]] = {}
     for side, tower in bundle.manifest.towers.items():
-        sides[tower.graph] = (*sides.get(tower.graph, ()), side)
+        sides[tower.graph] = (*sides.get(tower.graph, ()), cast(Side, side))
     return sides
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nearfar.edge.reranker import Reranker
     from nearfar.edge.search import Mode, SearchIndex
     from nearfar.edge.verify.verifier import Verifier
+    from nearfar.edge.zero_shot import ZeroShot
 
 _HOMES = {
     "Alarm": "monitor.events",
@@ -36,6 +37,7 @@ _HOMES = {
     "Reranker": "reranker",
     "SearchIndex": "search",
     "Verifier": "verify.verifier",
+    "ZeroShot": "zero_shot",
     "fit_fusion": "fusion",
     "fuse": "fusion",
     "retrieve": "rag.retrieve",
@@ -56,6 +58,7 @@ __all__ = [
     "Reranker",
     "SearchIndex",
     "Verifier",
+    "ZeroShot",
     "fit_fusion",
     "fuse",
     "retrieve",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from nearfar.edge.diversity import mmr
 from nearfar.edge.hit import Hit
 from nearfar.edge.snippet import snippet
 from nearfar.edge.store.reader import StoredPassage
+from nearfar.edge.store.schema import MODALITY
 from nearfar.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Wanted:
     diversity: float | None = None
     distinct: Distinct = "text"
     rerank_depth: int = RERANK_DEPTH
+    among: Sequence[str] | None = None
+    fair: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense.
@@ -71,6 +74,7 @@ def answers(
     wanted: Wanted,
     reranker: Reranker | None,
     vectors: Callable[[Sequence[StoredPassage]], Vectors],
+    items: Collection[str] = (),
 ) -> list[Answer]:
     """The passages to return, best first; in the order chosen, where they shall differ.
 
@@ -80,13 +84,14 @@ def answers(
         wanted: by the caller.
         reranker: orders the best of them anew.
         vectors: of passages, float32 (n, d); asked for where answers shall differ.
+        items: the towers of an index whose documents are no texts, so that equal words do not make them copies.
     """
     taken = wanted.k if wanted.diversity is None else max(_DIVERSITY_POOL, 5 * wanted.k)
     if reranker is not None:
         taken = wanted.rerank_depth
     # A few more than are taken, for those that say the same.
     pool = taken if wanted.distinct == "none" else taken + taken // 2 + 5
-    chosen = list(islice(_told_once(ranking(pool), wanted.distinct), taken))
+    chosen = list(islice(_told_once(ranking(pool), wanted.distinct, items), taken))
     if reranker is not None and chosen:
         scores = reranker.scores(query, [_content(passage) for passage, _ in chosen])
         order = np.argsort(-scores, kind="stable").tolist()
@@ -100,8 +105,14 @@ def answers(
     return chosen[: wanted.k]
 
 
-def as_hits(found: Sequence[Answer], shown: Sequence[str]) -> list[Hit]:
-    """Passages as hits, with the part of their text that has most of the words that begin with one of `shown`."""
+def as_hits(found: Sequence[Answer], shown: Sequence[str], thumbnails: Mapping[str, bytes] | None = None) -> list[Hit]:
+    """Passages as hits.
+
+    Args:
+        found: passages with their scores, best first.
+        shown: a hit has the part of its text with most of the words that begin with one of these.
+        thumbnails: small pictures by id of the document, in an index whose documents have a tower; None in one of texts.
+    """
     stems = sorted(set(shown))
     return [
         Hit(
@@ -115,6 +126,8 @@ def as_hits(found: Sequence[Answer], shown: Sequence[str]) -> list[Hit]:
             heading="" if passage.heading == passage.title else passage.heading,
             page=passage.page,
             metadata=passage.metadata,
+            modality="" if thumbnails is None else str(passage.metadata.get(MODALITY, "")),
+            thumbnail=(thumbnails or {}).get(passage.id, b""),
         )
         for rank, (passage, score) in enumerate(found, start=1)
     ]
@@ -158,7 +171,7 @@ class Rerankers:
         return self._open[path]
 
 
-def _told_once(ranking: Iterator[Answer], kind: Distinct) -> Iterator[Answer]:
+def _told_once(ranking: Iterator[Answer], kind: Distinct, items: Collection[str]) -> Iterator[Answer]:
     scores: dict[tuple[str, int], float] = {}
 
     def passages() -> Iterator[StoredPassage]:
@@ -166,7 +179,10 @@ def _told_once(ranking: Iterator[Answer], kind: Distinct) -> Iterator[Answer]:
             scores[passage.id, passage.number] = score
             yield passage
 
-    return ((passage, scores[passage.id, passage.number]) for passage in distinct(passages(), kind))
+    def own(passage: StoredPassage) -> bool:
+        return bool(items) and passage.metadata.get(MODALITY) in items
+
+    return ((passage, scores[passage.id, passage.number]) for passage in distinct(passages(), kind, own=own))
 
 
 def _content(passage: StoredPassage) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from nearfar.edge.derive import renew_derived
-from nearfar.edge.prepared import batches, described_alike, digest_of
+from nearfar.edge.prepared import batches, described_alike, digest_of, modality_of
 from nearfar.edge.store.writer import KnownDocument, NewDocument, StoreWriter
-from nearfar.embedder import Embedder
+from nearfar.edge.towers import TEXTS, Towers
+from nearfar.embedder import Embedder, Item
 from nearfar.errors import BundleError, DataError
+from nearfar.frontend.item_error import ItemError
 from nearfar.sources.cut import Cutting
 from nearfar.sources.document import Document, Unchanged
 
@@ -60,7 +64,7 @@ class BuildReport:
 
 def build_index(
     writer: StoreWriter,
-    embedder: Embedder,
+    embedder: Embedder | Towers,
     documents: Iterable[Document | Unchanged],
     *,
     cutting: Cutting | None = None,
@@ -71,7 +75,7 @@ def build_index(
 
     Args:
         writer: of the index.
-        embedder: gives the vectors, `writer.dim` components each.
+        embedder: gives the vectors, `writer.dim` components each; one that is no `Towers` is of texts.
         documents: all that the index shall hold, read once.
         cutting: how documents are cut that nobody has cut yet; remembered. By default as it was the last time.
         threads: of building a graph; all processors by default.
@@ -82,11 +86,12 @@ def build_index(
         DataError: there is no document that could be indexed.
     """
     report = BuildReport()
+    towers = embedder if isinstance(embedder, Towers) else Towers.of_texts(embedder)
     done = 0
     if cutting is not None:
         writer.set_cutting(cutting)
     for batch in batches(documents, cutting or writer.cutting):
-        store_batch(writer, embedder, batch, report)
+        store_batch(writer, towers, batch, report)
         done += len(batch)
         if progress:
             progress("documents", done)
@@ -121,7 +126,7 @@ def settle(writer: StoreWriter, report: BuildReport, *, threads: int | None = No
 
 def store_batch(
     writer: StoreWriter,
-    embedder: Embedder,
+    towers: Towers,
     batch: list[Document | Unchanged],
     report: BuildReport,
     *,
@@ -131,13 +136,16 @@ def store_batch(
 
     Args:
         writer: of the index.
-        embedder: gives the vectors.
+        towers: give the vectors.
         batch: documents that are cut, with different ids or not.
         report: is told what was done.
         replace_seen: a document with the id of an earlier one takes its place; otherwise it is skipped.
+
+    Raises:
+        DataError: a document names a tower that is not there, or that takes no such document.
     """
     known = writer.known([document.id for document in batch])
-    fresh: dict[str, tuple[Document, bytes, KnownDocument | None]] = {}
+    fresh: dict[str, _Fresh] = {}
     changed: dict[int, Document] = {}
     seen: dict[str, int] = {}
     for document in batch:
@@ -147,8 +155,13 @@ def store_batch(
             if before is not None and not repeated:
                 seen[document.id] = before.doc
             continue
-        digest = digest_of(document)
-        if not document.content.strip() or not document.passages:
+        document = towers.placed(document)
+        try:
+            digest = digest_of(document)
+        except DataError as error:
+            report.skip(document, str(error))
+            continue
+        if (document.item is None and not document.content.strip()) or not document.passages:
             report.skip(document, "it has no text")
         elif repeated and not replace_seen:
             report.skip(document, f"another document has the id {document.id!r}")
@@ -161,48 +174,93 @@ def store_batch(
         else:
             if (replaced := seen.pop(document.id, None)) is not None:
                 changed.pop(replaced, None)
-            fresh[document.id] = (document, digest, before)
-    new = _embedded(writer, embedder, list(fresh.values()), report)
-    replaced_docs = [before.doc for _, _, before in fresh.values() if before]
+            fresh[document.id] = _Fresh(document, digest, before)
+    new = _embedded(writer, towers, list(fresh.values()), report)
+    replaced_docs = [before.doc for one in new if (before := fresh[one.document.id].before)]
     writer.write(new, replaced=replaced_docs, changed=list(changed.items()), seen=list(seen.values()))
-    report.added += len(fresh) - len(replaced_docs)
+    report.added += len(new) - len(replaced_docs)
     report.updated += len(replaced_docs)
     report.unchanged += len(seen)
 
 
-def _embedded(
-    writer: StoreWriter,
-    embedder: Embedder,
-    fresh: list[tuple[Document, bytes, KnownDocument | None]],
-    report: BuildReport,
-) -> list[NewDocument]:
-    """With the vectors of their passages; those that the former document had too are taken from it."""
-    places: list[tuple[int, int]] = []
-    contents: list[str] = []
-    vectors = [np.empty((len(document.passages), embedder.dim), dtype=np.float32) for document, _, _ in fresh]
+class _Fresh(NamedTuple):
+    """A document to embed: cut, its digest, and what the store has under its id."""
+
+    document: Document
+    digest: bytes
+    before: KnownDocument | None
+
+
+class _Asked(NamedTuple):
+    """What a tower is asked to embed: an item, and the numbers of its document and passage."""
+
+    item: Item
+    document: int
+    passage: int
+
+
+def _embedded(writer: StoreWriter, towers: Towers, fresh: list[_Fresh], report: BuildReport) -> list[NewDocument]:
+    """Documents with the vectors of their passages, without those whose item cannot be used; these are skipped.
+
+    Vectors of passages of texts that the former document had too are taken from it.
+    """
+    asked: defaultdict[str, list[_Asked]] = defaultdict(list)
+    vectors = [np.empty((len(one.document.passages), towers.dim), dtype=np.float32) for one in fresh]
     for number, (document, _, before) in enumerate(fresh):
-        former = writer.vectors_of(before.doc) if before else {}
+        tower = document.modality if towers.tagged else TEXTS
+        if document.item is not None:
+            asked[tower].append(_Asked(document.item, number, 0))
+            continue
+        # What was a picture may have had the same title and text, and a vector that says nothing of them.
+        alike = before and (not towers.tagged or modality_of(before) == document.modality)
+        former = writer.vectors_of(before.doc) if before and alike else {}
         for place, passage in enumerate(document.passages):
             heading, text = passage.heading or document.title, document.text[passage.begin : passage.end]
             vector = former.get((heading, text))
             if vector is not None:
                 vectors[number][place] = vector
             else:
-                places.append((number, place))
-                contents.append(f"{heading}\n{text}" if heading else text)
-    for start in range(0, len(contents), _EMBEDDED_AT_ONCE):
-        part = contents[start : start + _EMBEDDED_AT_ONCE]
-        found = embedder.embed(part, side="document")
-        _check_vectors(found, len(part), embedder.dim)
-        for (number, place), vector in zip(places[start : start + _EMBEDDED_AT_ONCE], found, strict=True):
-            vectors[number][place] = vector
-    report.passages += len(contents)
-    return [NewDocument(document, digest, rows) for (document, digest, _), rows in zip(fresh, vectors, strict=True)]
+                asked[tower].append(_Asked(f"{heading}\n{text}" if heading else text, number, place))
+    refused: set[int] = set()
+    for tower, wanted in asked.items():
+        for start in range(0, len(wanted), _EMBEDDED_AT_ONCE):
+            part = wanted[start : start + _EMBEDDED_AT_ONCE]
+            found = towers.embed_each(tower, [one.item for one in part])
+            _check_vectors(found, len(part), towers.dim)
+            for one, made in zip(part, found, strict=True):
+                if isinstance(made, DataError):
+                    refused.add(one.document)
+                    report.skip(fresh[one.document].document, _reason(made))
+                else:
+                    vectors[one.document][one.passage] = made
+                    report.passages += 1
+    return [
+        NewDocument(one.document, one.digest, rows, _thumbnail(one.document, towers))
+        for number, (one, rows) in enumerate(zip(fresh, vectors, strict=True))
+        if number not in refused
+    ]
 
 
-def _check_vectors(vectors: npt.NDArray[np.float32], count: int, dim: int) -> None:
-    if vectors.shape != (count, dim) or not math.isfinite(float(np.abs(vectors).sum())):
+def _thumbnail(document: Document, towers: Towers) -> bytes:
+    if document.item is None or towers.kinds[document.modality] != "image":
+        return b""
+    from nearfar.edge.items.thumbnails import thumbnail
+
+    return thumbnail(document.item)
+
+
+def _reason(error: DataError) -> str:
+    """Why an item cannot be used, without its name, which the place says."""
+    if isinstance(error, ItemError):
+        return f"{error.reason} ({error.detail})" if error.detail else error.reason
+    return str(error)
+
+
+def _check_vectors(found: Sequence[npt.NDArray[np.float32] | DataError], count: int, dim: int) -> None:
+    vectors = [vector for vector in found if not isinstance(vector, DataError)]
+    sound = len(found) == count and all(vector.shape == (dim,) for vector in vectors)
+    if not sound or (vectors and not math.isfinite(float(np.abs(np.stack(vectors)).sum()))):
         raise BundleError(
-            f"the encoder gave an array {vectors.shape} for {count} documents of {dim} dimensions, or numbers that are "
-            "not finite; export the bundle again"
+            f"the encoder gave vectors for {len(found)} of {count} documents that are not all of {dim} dimensions, or numbers that are not "
+            "finite; export the bundle again"
         )

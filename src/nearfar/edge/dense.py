@@ -35,7 +35,7 @@ _MARGIN = 16
 """A graph compares 8-bit codes of its own; so many more than asked for are compared again by the store's."""
 _SCAN_SHARE = 4
 _TELLING_DIM = 256
-_FEW_ALLOWED = 4096
+FEW_ALLOWED = 4096
 """Up to so many allowed passages are compared one by one, which is as fast as walking a graph that holds others too."""
 _MOST_EF = 4096
 _BLOCK = 16_384
@@ -114,8 +114,8 @@ class DenseSearch:
         k = min(k, self.total if allowed is None else len(allowed))
         near = self._near(query, k, allowed) if k else None
         if near is None:
-            return _best(query, self._everything(allowed), k)
-        return _best(query, [self._reader.codes_of(near.tolist()), self._recent(allowed)], k)
+            return nearest(query, self._everything(allowed), k)
+        return nearest(query, [self._reader.codes_of(near.tolist()), self._recent(allowed)], k)
 
     def candidates(self, query: npt.NDArray[np.float32], k: int, allowed: Rows | None = None) -> Rows:
         """About k passages that lie near, in no order and not compared exactly, for a caller that scores them itself.
@@ -131,8 +131,8 @@ class DenseSearch:
         k = min(k, self.total if allowed is None else len(allowed))
         near = self._near(query, k, allowed, rescored=k) if k else None
         if near is None:
-            return _best(query, self._everything(allowed), k)[0]
-        return np.concatenate([near[:k], _best(query, [self._recent(allowed)], k)[0]])
+            return nearest(query, self._everything(allowed), k)[0]
+        return np.concatenate([near[:k], nearest(query, [self._recent(allowed)], k)[0]])
 
     def codes_of(self, rows: Rows) -> Codes:
         """The vectors of rows that are there, in their order."""
@@ -142,7 +142,7 @@ class DenseSearch:
         """What the derived file holds of the k nearest, and some more; None where all should be compared."""
         there = self.total if allowed is None else len(allowed)
         # To collect much of a store, or the little that is allowed, comparing all of it is faster, and misses nothing.
-        few = k * _SCAN_SHARE if allowed is None else max(_FEW_ALLOWED, k * _SCAN_SHARE)
+        few = k * _SCAN_SHARE if allowed is None else max(FEW_ALLOWED, k * _SCAN_SHARE)
         if self._base is None or there <= few:
             return None
         effort = self._effort
@@ -211,7 +211,14 @@ def open_vectors(directory: Path, record: DerivedRecord, key: bytes | None) -> S
     return HnswIndex.open(check_size(directory, record))
 
 
-def _best(query: npt.NDArray[np.float32], blocks: Iterable[Codes], k: int) -> Found:
+def nearest(query: npt.NDArray[np.float32], blocks: Iterable[Codes], k: int) -> Found:
+    """The k nearest of some vectors, all compared: rows, nearest first and equal ones by row, and cosines.
+
+    Args:
+        query: float32 (d,).
+        blocks: of vectors, each looked at once.
+        k: how many.
+    """
     rows, scores = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
     for block in blocks:
         found = block.scores(query)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol, TypeVar, get_args
 
 from nearfar.errors import DataError
@@ -27,7 +27,7 @@ class Candidate(Protocol):
 C = TypeVar("C", bound=Candidate)
 
 
-def distinct(candidates: Iterable[C], kind: Distinct) -> Iterator[C]:
+def distinct(candidates: Iterable[C], kind: Distinct, *, own: Callable[[C], bool] = lambda _: False) -> Iterator[C]:
     """Pass on the candidates that say something new.
 
     `text` drops a passage with the text of an earlier one, upper and lower case and blanks aside, in whatever document:
@@ -41,6 +41,7 @@ def distinct(candidates: Iterable[C], kind: Distinct) -> Iterator[C]:
         candidates: best first; taken one by one, so the k best distinct ones are `islice(distinct(...), k)`, and an
             iterator that goes on searching when it is asked for more is never asked for more than is needed.
         kind: `none`, `text` or `document`.
+        own: whether a candidate has a content of its own beside its text, as a picture has beside its caption: `text` keeps it.
 
     Yields:
         Those that are kept, in their order.
@@ -56,7 +57,7 @@ def distinct(candidates: Iterable[C], kind: Distinct) -> Iterator[C]:
         case "document":
             return _one_each(candidates)
         case "text":
-            return _new_text(candidates)
+            return _new_text(candidates, own)
 
 
 def _one_each(candidates: Iterable[C]) -> Iterator[C]:
@@ -67,10 +68,13 @@ def _one_each(candidates: Iterable[C]) -> Iterator[C]:
             yield candidate
 
 
-def _new_text(candidates: Iterable[C]) -> Iterator[C]:
+def _new_text(candidates: Iterable[C], own: Callable[[C], bool]) -> Iterator[C]:
     texts: set[str] = set()
     spans: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
     for candidate in candidates:
+        if own(candidate):
+            yield candidate
+            continue
         text = " ".join(candidate.text.casefold().split())
         # Without a text it is the title that was found, and titles are not compared.
         if text and text in texts:

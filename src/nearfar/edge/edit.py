@@ -14,9 +14,9 @@ from nearfar.edge.build import BuildReport, settle, store_batch
 from nearfar.edge.folder import opened_writer, stored_dim
 from nearfar.edge.keys import key_if_any
 from nearfar.edge.prepared import batches
-from nearfar.edge.search import text_encoder
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
+from nearfar.edge.towers import opened_towers
 from nearfar.edge.where import parse
 from nearfar.sources.cut import Cutting
 from nearfar.sources.document import Document
@@ -52,12 +52,12 @@ class IndexEditor:
         with ExitStack() as stack:
             key = key_if_any(path, ask=ask)
             dim = stored_dim(path, key)
-            self._encoder = text_encoder(bundle, threads=self._threads, dim=dim)
+            self._towers = opened_towers(bundle, threads=self._threads, dim=dim)
             self._writer = stack.enter_context(opened_writer(path, bundle, dim, ask=key, synced=True))
             self._stack = stack.pop_all()
 
     def upsert(self, documents: Iterable[Document], *, cutting: Cutting | None = None) -> None:
-        """Add documents; one with the id of another takes its place, and one with the same text is left alone.
+        """Add documents; one with the id of another takes its place, and one with the same text, or the same item, is left alone.
 
         Args:
             documents: any number; stored in batches of about 512 passages. One without an id gets one from its title
@@ -68,7 +68,7 @@ class IndexEditor:
             StoreError: the index could not be written; the batches before are stored.
         """
         for batch in batches(documents, cutting or self._writer.cutting):
-            store_batch(self._writer, self._encoder, batch, self.report, replace_seen=True)
+            store_batch(self._writer, self._towers, batch, self.report, replace_seen=True)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Remove documents by id; returns how many there were."""

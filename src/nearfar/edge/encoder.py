@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -10,15 +10,26 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.bundle.bundle import Bundle
+from nearfar.bundle.manifest import Tower
 from nearfar.edge.bundle_graph import BundleGraph
 from nearfar.embedder import Item, Side
 from nearfar.errors import BundleError, DataError
 from nearfar.frontend.frontend import Frontend, open_frontend
-from nearfar.frontend.settings import EventsSettings, PairSettings
+from nearfar.frontend.settings import (
+    AudioSettings,
+    EventsSettings,
+    ImageSettings,
+    JointSettings,
+    PairSettings,
+    SeriesSettings,
+    TableSettings,
+    TextSettings,
+)
 
 _EMBEDDING, _SCORES = "embedding", "scores"
 
 Vectors = npt.NDArray[np.float32]
+Settings = TextSettings | ImageSettings | AudioSettings | SeriesSettings | TableSettings
 
 
 class Encoder:
@@ -29,7 +40,7 @@ class Encoder:
     (n, classes). One encoder may be used from several threads.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, dim: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 1, dim: int | None = None, tower: str | None = None) -> None:
         """Load the graphs of `bundle`; see `open`."""
         manifest = bundle.manifest
         if isinstance(manifest.frontend, PairSettings):
@@ -47,48 +58,49 @@ class Encoder:
                 f"{bundle.path}: this bundle is a monitor without an encoder, because plain means of its channels were as good: "
                 "open it with Monitor.open, and give a bundle that embeds here"
             )
-        allowed = sorted({manifest.dim, *manifest.dims})
-        if dim is not None and dim not in allowed:
-            raise BundleError(
-                f"{bundle.path}: dim {dim} was asked for, but this bundle works with {', '.join(map(str, allowed))}"
-            )
+        check_dim(bundle, dim)
         self._bundle = bundle
         self._dim = dim or manifest.dim
+        settings, towers = _of_tower(bundle, tower)
         try:
-            self._frontend = open_frontend(manifest.frontend, bundle.read, bundle.path)
+            self._frontend = open_frontend(settings, bundle.read, bundle.path)
         except DataError as error:
             raise BundleError(f"{error} (in a bundle: export it again)") from error
         graphs: dict[str, BundleGraph] = {}
         self._graphs: dict[Side, BundleGraph] = {}
-        for side, tower in manifest.towers.items():
-            if tower.graph not in graphs:
-                scores = bool(manifest.classes) and tower == manifest.towers["document"]
-                graphs[tower.graph] = BundleGraph(
+        for side, made_for in towers.items():
+            if made_for.graph not in graphs:
+                scores = bool(manifest.classes) and made_for == towers["document"]
+                graphs[made_for.graph] = BundleGraph(
                     bundle,
-                    tower.graph,
+                    made_for.graph,
                     takes=self._frontend.inputs,
                     contract=self._frontend.contract,
                     gives={_EMBEDDING: ("n", "d"), **({_SCORES: ("n", "classes")} if scores else {})},
                     unit=self._frontend.unit,
                     threads=threads,
                 )
-            self._graphs[side] = graphs[tower.graph]
+            self._graphs[side] = graphs[made_for.graph]
         self._tried: set[Side] = set()
         self._try_out("query")
 
     @classmethod
-    def open(cls, bundle: str | Path | Bundle, *, threads: int = 1, dim: int | None = None) -> Self:
+    def open(
+        cls, bundle: str | Path | Bundle, *, threads: int = 1, dim: int | None = None, tower: str | None = None
+    ) -> Self:
         """Open a bundle for embedding.
 
         Args:
             bundle: a directory, or a bundle that is already open.
             threads: CPU threads of one `embed`.
             dim: keep only so many components, one of the manifest's `dims`; the rows are brought back to unit length.
+            tower: of a bundle of several modalities, which of its towers embeds; only that one is loaded. No other bundle takes it.
 
         Raises:
-            BundleError: the bundle is damaged, or its graphs, vocabulary and manifest do not fit together.
+            BundleError: the bundle is damaged, its graphs, vocabulary and manifest do not fit together, or it has no such tower.
         """
-        return cls(bundle if isinstance(bundle, Bundle) else Bundle.open(bundle), threads=threads, dim=dim)
+        bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        return cls(bundle, threads=threads, dim=dim, tower=tower)
 
     @property
     def bundle(self) -> Bundle:
@@ -111,7 +123,7 @@ class Encoder:
         return self._bundle.manifest.classes
 
     def embed(self, items: Sequence[Item], side: Side = "document", *, batch_size: int = 64) -> Vectors:
-        """Embed texts, pictures, recordings or rows, whichever the bundle is made for.
+        """Embed texts, pictures, recordings, windows of sensors or rows, whichever the bundle or its tower is made for.
 
         Args:
             items: n texts of any length, also empty ones; or n pictures, each a path, the bytes of a file, or an array
@@ -197,3 +209,39 @@ class Encoder:
             graph.run(feed, _SCORES, len(self.classes))
         alike = not self._frontend.sides_differ and self._graphs["query"] is self._graphs["document"]
         self._tried |= {"query", "document"} if alike else {side}
+
+
+def check_dim(bundle: Bundle, dim: int | None) -> None:
+    """Refuse a number of components that the bundle was not made for.
+
+    Raises:
+        BundleError: naming those that it was.
+    """
+    allowed = sorted({bundle.manifest.dim, *bundle.manifest.dims})
+    if dim is not None and dim not in allowed:
+        raise BundleError(
+            f"{bundle.path}: dim {dim} was asked for, but this bundle works with {', '.join(map(str, allowed))}"
+        )
+
+
+def _of_tower(bundle: Bundle, tower: str | None) -> tuple[Settings, Mapping[Side, Tower]]:
+    """The frontend of what embeds, and the graph of each side: of a tower of several modalities the same for both.
+
+    Raises:
+        BundleError: the bundle has no such tower.
+    """
+    manifest = bundle.manifest
+    if not isinstance(manifest.frontend, JointSettings):
+        if tower is not None:
+            raise BundleError(
+                f"{bundle.path}: tower {tower!r} was asked for, but this bundle is of kind {manifest.kind}, which embeds one kind of items: "
+                "leave the tower out"
+            )
+        assert not isinstance(manifest.frontend, PairSettings | EventsSettings)
+        return manifest.frontend, {"query": manifest.towers["query"], "document": manifest.towers["document"]}
+    has = ", ".join(f"{name} ({settings.kind})" for name, settings in manifest.frontend.towers.items())
+    if tower is None:
+        raise BundleError(f"{bundle.path}: this bundle embeds items of several kinds: say which tower, one of {has}")
+    if tower not in manifest.frontend.towers:
+        raise BundleError(f"{bundle.path}: this bundle has no tower {tower!r}; choose one of {has}")
+    return manifest.frontend.towers[tower], {"query": manifest.towers[tower], "document": manifest.towers[tower]}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from nearfar.edge.items.content import item_bytes, item_digest
+from nearfar.edge.store.schema import MODALITY
 from nearfar.edge.store.writer import KnownDocument, metadata_text
 from nearfar.edge.where.condition import values_of
 from nearfar.errors import DataError
@@ -14,6 +17,8 @@ from nearfar.sources.document import Document, Metadata, Passage, Scalar, Unchan
 
 BATCH = 512
 """Passages embedded and stored in one transaction, and more where one document has more: what a killed run has to do again."""
+_ONE_BYTES = 2**18
+"""An item that is in memory counts as so many passages as it has such pieces."""
 
 
 def batches(documents: Iterable[Document | Unchanged], cutting: Cutting) -> Iterator[list[Document | Unchanged]]:
@@ -21,8 +26,10 @@ def batches(documents: Iterable[Document | Unchanged], cutting: Cutting) -> Iter
     batch: list[Document | Unchanged] = []
     size = 0
     for document in documents:
-        batch.append(prepared(document, cutting))
-        size += 1 if isinstance(document, Unchanged) else max(1, len(document.passages))
+        batch.append(ready := prepared(document, cutting))
+        size += (
+            1 if isinstance(ready, Unchanged) else max(1, len(ready.passages)) + item_bytes(ready.item) // _ONE_BYTES
+        )
         if size >= BATCH:
             yield batch
             batch, size = [], 0
@@ -42,7 +49,7 @@ def prepared(document: Document | Unchanged, cutting: Cutting) -> Document | Unc
         )
     if isinstance(document, Unchanged):
         return Unchanged(_storable(document.id))
-    parts = {name: getattr(document, name) for name in ("id", "title", "text", "location", "stamp")}
+    parts = {name: getattr(document, name) for name in ("id", "title", "text", "location", "stamp", "modality")}
     for name, part in parts.items():
         if not isinstance(part, str):
             raise DataError(f"{document.id!r}: the {name} of a document is a text, not {type(part).__name__}")
@@ -53,6 +60,9 @@ def prepared(document: Document | Unchanged, cutting: Cutting) -> Document | Unc
         document = replace(document, passages=passages, **sound)  # type: ignore[arg-type]
     if document.metadata:
         document = replace(document, metadata=_plain(document))
+    if document.item is not None:
+        # It has one vector; what its text says goes with it whole.
+        document = replace(document, passages=(Passage(0, len(document.text)),))
     if not document.passages:
         document = cut(document, cutting)
         if not document.passages and document.title.strip():
@@ -63,8 +73,11 @@ def prepared(document: Document | Unchanged, cutting: Cutting) -> Document | Unc
 
 
 def content_id(document: Document) -> str:
-    """The id of a document that has none of its own: the digest of its title and text."""
-    return f"sha256:{hashlib.sha256(document.content.encode()).hexdigest()}"
+    """The id of a document that has none of its own: the digest of its title and text, and of its item where it has one."""
+    digest = hashlib.sha256(document.content.encode())
+    if document.item is not None:
+        digest.update(item_digest(document.item))
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _storable(text: str) -> str:
@@ -105,12 +118,25 @@ def described_alike(before: KnownDocument, document: Document) -> bool:
     )
 
 
+def modality_of(before: KnownDocument) -> str:
+    """The tower that embedded a stored document; empty where its metadata name none."""
+    return str(json.loads(before.metadata).get(MODALITY, ""))
+
+
 def digest_of(document: Document) -> bytes:
-    """Of what is embedded and searched, and how it is cut; where the document lies is not part of it."""
+    """Of what is embedded and searched, by which tower, and how it is cut; where the document lies is not part of it.
+
+    Raises:
+        DataError: its item is a file that cannot be read.
+    """
     digest = hashlib.sha256()
     for text in (document.title, document.text):
         encoded = text.encode()
         digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    if document.modality:
+        digest.update(f"tower {document.modality}\n".encode())
+    if document.item is not None:
+        digest.update(item_digest(document.item))
     for passage in document.passages:
         digest.update(f"{passage.begin} {passage.end} {passage.page} {passage.heading}\n".encode())
     return digest.digest()[:16]

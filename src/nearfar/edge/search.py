@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,48 +15,41 @@ import numpy.typing as npt
 from nearfar.bundle.bundle import Bundle
 from nearfar.edge.answer import RERANK_DEPTH, Answer, Rerankers, Wanted, answers, as_hits, checked_query
 from nearfar.edge.distinct import Distinct
-from nearfar.edge.fusion import NEUTRAL, check_fusion, fuse
+from nearfar.edge.fusion import NEUTRAL, check_fusion
 from nearfar.edge.hit import Hit
-from nearfar.edge.store.keyword import Term, distinct_words
+from nearfar.edge.items.mixed import scales_of
+from nearfar.edge.ranking import (
+    CANDIDATES,
+    Features,
+    Mode,
+    Question,
+    allowed_rows,
+    joined,
+    ranked_passages,
+    shares_of,
+)
 from nearfar.edge.store.reader import StoredPassage, StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER
+from nearfar.edge.towers import Towers, opened_towers
 from nearfar.edge.view import StoreView
-from nearfar.errors import BundleError, DataError, StoreError
+from nearfar.errors import DataError, StoreError
 
 if TYPE_CHECKING:
     from nearfar.edge.build import BuildReport, Progress
     from nearfar.edge.derive import Engine
     from nearfar.edge.edit import IndexEditor
-    from nearfar.edge.encoder import Encoder
     from nearfar.edge.keys import Ask, Key
     from nearfar.edge.rag.retrieve import Retrieved
     from nearfar.edge.reranker import Reranker
-    from nearfar.embedder import Embedder
+    from nearfar.embedder import Embedder, Item
     from nearfar.sources.cut import Cutting
     from nearfar.sources.document import Document, Unchanged
 
-Mode = Literal["hybrid", "dense", "keyword"]
-_SHOWN = 8
-CANDIDATES = 100
-"""How many passages each side, embedding and keywords, hands to the fusion."""
-
-Features = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
-Ranked = list[tuple[int, float]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """One query, ready to be ranked: its text, its embedding, its words, and the mode."""
-
-    text: str
-    mode: Mode
-    vector: npt.NDArray[np.float32] | None
-    terms: Sequence[Term]
+__all__ = ["CANDIDATES", "Mode", "SearchIndex"]
 
 
 class SearchIndex:
-    """Answers queries over the documents of one index.
+    """Answers queries over the documents of one index: texts, and with a bundle of several modalities items of all of them.
 
     Opens for reading only, follows what another process writes meanwhile, and may be used from several threads (one
     query at a time). The encoder is loaded by the first query that needs it.
@@ -76,9 +68,7 @@ class SearchIndex:
         self.bundle = bundle
         self.report: BuildReport | None = None
         """What building did, where this index comes from `build`."""
-        self._encoder: Encoder | None = None
         self._rerankers = Rerankers(threads)
-        self._threads = threads
         self._lock = threading.Lock()
         self._fusion = bundle.manifest.fusion or NEUTRAL
         check_fusion(self._fusion)
@@ -89,6 +79,7 @@ class SearchIndex:
                 f"{path}: the index was made with bundle {self._store.reader.bundle_digest[:16]}, but holds "
                 f"{bundle.digest[:16]}; build it again with --rebuild"
             )
+        self._towers = Towers.of_bundle(bundle, threads=threads, dim=self._store.reader.dim)
 
     @classmethod
     def open(cls, path: str | Path, *, threads: int = 1, ask: Ask | Key | None = None) -> Self:
@@ -153,11 +144,9 @@ class SearchIndex:
 
         Raises:
             StoreError: the index belongs to another bundle, another process is writing it, or the disk is full.
-            BundleError: the bundle is damaged, or not for texts.
-            DataError: there is no document that could be indexed.
+            BundleError: the bundle is damaged, or gives nothing that could be searched by cosine.
+            DataError: there is no document that could be indexed, or one names a tower that the bundle has not.
         """
-        import os
-
         from nearfar.edge.build import begun, build_index
         from nearfar.edge.derive import check_engine
         from nearfar.edge.folder import opened_writer
@@ -165,20 +154,20 @@ class SearchIndex:
 
         path = Path(path)
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        encoder = text_encoder(bundle, threads=threads or os.cpu_count() or 1, dim=dim)
+        towers = opened_towers(bundle, threads=threads, dim=dim)
         if engine is not None:
             check_engine(engine)
         if rebuild:
             documents = begun(documents)  # nothing is removed for a source that cannot be read
         if teacher is not None:
-            check_teacher(bundle, teacher, encoder.dim)
-        with opened_writer(path, bundle, encoder.dim, rebuild=rebuild, encrypt=encrypt, ask=ask) as writer:
+            check_teacher(bundle, teacher, towers.dim)
+        with opened_writer(path, bundle, towers.dim, rebuild=rebuild, encrypt=encrypt, ask=ask) as writer:
             if engine is not None:
                 writer.set_engine(engine)
             if teacher is not None:
                 remember_teacher(writer, bundle)
             report = build_index(
-                writer, teacher or encoder, documents, cutting=cutting, threads=threads, progress=progress
+                writer, teacher or towers, documents, cutting=cutting, threads=threads, progress=progress
             )
             key = writer.key
         if bundle.manifest.teacher is not None and teacher is None:
@@ -227,7 +216,7 @@ class SearchIndex:
 
     def search(
         self,
-        query: str,
+        query: Item,
         k: int = 10,
         mode: Mode | None = None,
         *,
@@ -237,15 +226,19 @@ class SearchIndex:
         distinct: Distinct = "text",
         rerank: Reranker | str | Path | None = None,
         rerank_depth: int = RERANK_DEPTH,
+        tower: str | None = None,
+        among: Sequence[str] | None = None,
+        fair: bool = True,
     ) -> list[Hit]:
-        """Find the passages that answer a query.
+        """Find the passages that answer a query, and in an index of several modalities the items.
 
         Args:
-            query: any text that is not blank; nothing in it is an operator.
+            query: any text that is not blank, nothing in which is an operator; or an item as `Encoder.embed` takes it, for the tower that
+                is named (of series also the path of a file).
             k: how many to return at most.
             mode: `dense` ranks by the cosine of embeddings; `keyword` by BM25 over the query's words, and finds only
                 passages that hold one; `hybrid` joins the best of both by the bundle's learned weights, or by neutral
-                ones. None takes `default_mode`.
+                ones. None takes `default_mode`. A query that is no text is always dense.
             where: a condition on metadata such as `year >= 2020 and lang = 'en'`; see docs/rag.md. Exact: every hit
                 satisfies it, and as many are found as there are, up to k.
             min_score: leave out what scores less, in the score that the hits have.
@@ -254,21 +247,26 @@ class SearchIndex:
                 document, `none` nothing.
             rerank: a cross-encoder, or the bundle of one, that reads the best passages and orders them anew.
             rerank_depth: how many it reads; only they are returned.
+            tower: of a bundle of several modalities, the one that embeds the query; by default that of texts.
+            among: find only items of these towers.
+            fair: in mode `dense`, with a bundle of several modalities, rank items by how far they stand out of what chance gives between
+                the two towers, in standard deviations (see `nearfar.edge.items.mixed`), which then is the score. Without it, and where the
+                bundle has not measured that, by their cosines.
 
         Returns:
             At most k hits, best first; in the order chosen, where `diversity` is given.
 
         Raises:
-            DataError: the query is blank, k is below 1, an argument makes no sense, or no document has the key of a
-                condition.
+            DataError: the query is blank or cannot be used, k is below 1, an argument makes no sense, there is no such tower, or no document
+                has the key of a condition.
             StoreError: the index is damaged.
         """
-        wanted = Wanted(k, where, min_score, diversity, distinct, rerank_depth)
-        return self._search([query], mode, rerank, wanted)[0]
+        wanted = Wanted(k, where, min_score, diversity, distinct, rerank_depth, among, fair)
+        return self._search([query], mode, rerank, wanted, tower)[0]
 
     def search_many(
         self,
-        queries: Sequence[str],
+        queries: Sequence[Item],
         k: int = 10,
         mode: Mode | None = None,
         *,
@@ -278,16 +276,36 @@ class SearchIndex:
         distinct: Distinct = "text",
         rerank: Reranker | str | Path | None = None,
         rerank_depth: int = RERANK_DEPTH,
+        tower: str | None = None,
+        among: Sequence[str] | None = None,
+        fair: bool = True,
     ) -> list[list[Hit]]:
-        """Find the passages that answer each of several queries, in the same state of the index; see `search`.
+        """Find the passages that answer each of several queries of one tower, in the same state of the index; see `search`.
 
         The queries are embedded together, which is faster than one by one.
         """
-        wanted = Wanted(k, where, min_score, diversity, distinct, rerank_depth)
-        return self._search(queries, mode, rerank, wanted)
+        wanted = Wanted(k, where, min_score, diversity, distinct, rerank_depth, among, fair)
+        return self._search(queries, mode, rerank, wanted, tower)
+
+    @property
+    def towers(self) -> Mapping[str, str]:
+        """Tower -> kind of its items: `text`, `image`, `audio`, `series` or `table`; empty of an index of texts alone."""
+        return self._towers.kinds if self._towers.tagged else {}
+
+    def tower_for(self, kind: str, name: str | None = None) -> str | None:
+        """The tower that embeds a query of a kind, for `search`; None of texts in an index of texts alone.
+
+        Raises:
+            DataError: there is none; or several, and no name.
+        """
+        if kind == "text" and name is None and not self._towers.tagged:
+            return None
+        return self._towers.of_kind(kind, name)
 
     def retrieve(self, question: str, budget_tokens: int, **options: Any) -> Retrieved:
-        """The passages that answer a question, as sources for a language model; see `nearfar.edge.rag.retrieve.retrieve`."""
+        """The passages that answer a question, as sources for a language model; see `nearfar.edge.rag.retrieve.retrieve`. Items that are no
+        texts are none.
+        """
         from nearfar.edge.rag.retrieve import retrieve
 
         return retrieve(self, question, budget_tokens, **options)
@@ -309,9 +327,9 @@ class SearchIndex:
         """
         query = checked_query(query)
         with self._lock:
-            vector = self._embed([query])[0]
+            vector = self._towers.embed(self._towers.of_query([query], None), [query], "query")[0]
             with self._store.current():
-                rows, features = self._joined(vector, self._store.keywords.terms(query), depth, None)
+                rows, features = joined(self._store, vector, self._store.keywords.terms(query), depth, None)
                 ids = self._store.reader.ids_of(rows)
         return [ids[row] for row in rows], features
 
@@ -328,109 +346,53 @@ class SearchIndex:
         self.close()
 
     def _search(
-        self, queries: Sequence[str], mode: Mode | None, rerank: Reranker | str | Path | None, wanted: Wanted
+        self,
+        queries: Sequence[Item],
+        mode: Mode | None,
+        rerank: Reranker | str | Path | None,
+        wanted: Wanted,
+        tower: str | None,
     ) -> list[list[Hit]]:
-        texts = [checked_query(query) for query in queries]
-        mode = mode or self.default_mode
-        if mode not in get_args(Mode):
-            raise DataError(f"there is no search mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
+        tower = self._towers.of_query(queries, tower)
+        texts = [checked_query(query) for query in queries] if self._towers.kinds[tower] == "text" else None
+        mode = self._mode(mode, words=texts is not None)
+        for name in wanted.among or ():
+            self._towers.check(name)
+        if rerank is not None and texts is None:
+            raise DataError(f"a cross-encoder reads texts, and the query is for tower {tower!r}: leave out rerank")
         reranker = self._rerankers.get(rerank)
         with self._lock:
             self._store.follow_rebuild()  # before the bundle is read, which may have been replaced
-            vectors = None if mode == "keyword" or not texts else self._embed(texts)
+            vectors = None
+            if mode != "keyword" and len(queries):
+                vectors = self._towers.embed(tower, texts or queries, "query")
             with self._store.current():
-                allowed = self._store.allowed(wanted.where) if wanted.where else None
+                allowed = allowed_rows(self._store, self._towers, wanted)
+                scales = scales_of(self.bundle.manifest, tower) if wanted.fair and mode == "dense" else {}
+                shares = shares_of(self._store, self._towers, wanted, allowed, scales)
                 found = []
-                for number, text in enumerate(texts):
+                for number, text in enumerate(texts or [""] * len(queries)):
                     terms = self._store.keywords.terms(text) if mode != "dense" else ()
-                    question = _Question(text, mode, None if vectors is None else vectors[number], terms)
-                    ranking = partial(self._ranking, question, allowed)
-                    best = answers(text, ranking, wanted, reranker, self._vectors)
-                    found.append(as_hits(best, _shown(question)))
+                    vector = None if vectors is None else vectors[number]
+                    question = Question(text, mode, vector, terms, allowed, shares)
+                    ranking = partial(ranked_passages, self._store, self._fusion, question)
+                    best = answers(text, ranking, wanted, reranker, self._vectors, self._towers.items)
+                    found.append(as_hits(best, question.shown(), self._thumbnails(best)))
                 return found
+
+    def _mode(self, mode: Mode | None, *, words: bool) -> Mode:
+        if mode not in (None, *get_args(Mode)):
+            raise DataError(f"there is no search mode {mode!r}; choose one of {', '.join(get_args(Mode))}")
+        if not words:
+            if mode not in (None, "dense"):
+                raise DataError(f"mode {mode} looks for words, and the query is no text: leave the mode out")
+            return "dense"
+        return mode or self.default_mode
+
+    def _thumbnails(self, found: Sequence[Answer]) -> Mapping[str, bytes] | None:
+        if not self._towers.tagged:
+            return None
+        return self._store.reader.thumbnails_of(list({passage.id for passage, _ in found}))
 
     def _vectors(self, passages: Sequence[StoredPassage]) -> npt.NDArray[np.float32]:
         return self._store.reader.codes_of([passage.row for passage in passages]).vectors()
-
-    def _ranking(self, question: _Question, allowed: Rows | None, pool: int) -> Iterator[Answer]:
-        """The passages of a question, best first, read when they are asked for; more are looked for when those run out."""
-        given: set[int] = set()
-        while True:
-            ranked = self._ranked(question, pool, allowed)
-            # A deeper look can find something better than what is out already; it comes after that, and none comes twice.
-            fresh = [found for found in ranked if found[0] not in given]
-            step = max(10, pool // 4)
-            for start in range(0, len(fresh), step):
-                part = fresh[start : start + step]
-                passages = self._store.reader.passages_in([row for row, _ in part])
-                # A damaged file of postings can name rows that are not there.
-                yield from ((passages[row], score) for row, score in part if row in passages)
-            if len(ranked) < pool:
-                return
-            given.update(row for row, _ in fresh)
-            pool *= 4
-
-    def _ranked(self, question: _Question, k: int, allowed: Rows | None) -> Ranked:
-        store = self._store
-        if question.vector is None:
-            total = store.reader.passages()
-            return store.keywords.best(question.terms, total, min(k, total), allowed)
-        if question.mode == "dense":
-            rows, cosines = store.dense.search(question.vector, k, allowed)
-            return list(zip(rows.tolist(), cosines.tolist(), strict=True))
-        joined, features = self._joined(question.vector, question.terms, max(k, CANDIDATES), allowed)
-        scores = fuse(features, self._fusion)
-        order = np.lexsort((np.array(joined), -scores))[:k]
-        return [(joined[position], float(scores[position])) for position in order]
-
-    def _joined(
-        self, vector: npt.NDArray[np.float32], terms: Sequence[Term], depth: int, allowed: Rows | None
-    ) -> tuple[list[int], Features]:
-        """The best `depth` rows of each side, ascending, with all features of each (c, 3)."""
-        dense, keywords = self._store.dense, self._store.keywords
-        near = dense.candidates(vector, depth, allowed)
-        worded = keywords.candidates(terms, dense.total, depth, allowed)
-        codes = dense.codes_of(np.union1d(near, np.array(worded, dtype=np.int64)))
-        rows = codes.rows
-        features = np.zeros((len(rows), 3), dtype=np.float32)
-        features[:, 0] = codes.scores(vector)
-        features[:, 1] = keywords.scores(terms, dense.total, rows.tolist())
-        if features[:, 1].any():
-            features[:, 2] = features[:, 1] / features[:, 1].max()
-        return rows.tolist(), features
-
-    def _embed(self, queries: Sequence[str]) -> npt.NDArray[np.float32]:
-        if self._encoder is None:
-            from nearfar.edge.encoder import Encoder
-
-            self._encoder = Encoder.open(self.bundle, threads=self._threads, dim=self._store.reader.dim)
-        return self._encoder.embed(queries, side="query")
-
-
-def text_encoder(bundle: Bundle, *, threads: int, dim: int | None) -> Encoder:
-    """The encoder of a bundle that embeds texts.
-
-    Raises:
-        BundleError: it embeds something else, or has no such `dim`.
-    """
-    from nearfar.edge.encoder import Encoder
-
-    if bundle.manifest.frontend.kind != "text":
-        recommends = bundle.manifest.frontend.kind == "events"
-        other = (
-            "use nearfar record and nearfar recommend"
-            if recommends
-            else ("embed the items with nearfar.edge.Encoder and compare their vectors")
-        )
-        raise BundleError(
-            f"{bundle.path}: this bundle is of kind {bundle.manifest.kind}, and an index is of texts: give the bundle of a text encoder, "
-            f"or {other}"
-        )
-    return Encoder.open(bundle, threads=threads, dim=dim)
-
-
-def _shown(question: _Question) -> list[str]:
-    """Beginnings of the words that a snippet should show: the rarest, where that is known."""
-    if question.mode == "dense":
-        return distinct_words(question.text)[:_SHOWN]
-    return [term.stem if term.word.startswith(term.stem) else term.word for term in question.terms[:_SHOWN]]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.search import text_encoder
 from nearfar.edge.store.codes import packed
 from nearfar.edge.store.reader import as_metadata
+from nearfar.edge.store.schema import MODALITY
 from nearfar.edge.table_checks import (
     TABLE_CHECKS,
     Finding,
@@ -21,9 +21,11 @@ from nearfar.edge.table_checks import (
     rows_without_vector,
     some_ids,
 )
+from nearfar.edge.towers import TEXTS, Towers, opened_towers
 from nearfar.edge.where import attribute_rows
 
 _EMBEDDED_AT_ONCE = 512
+_READ_AGAIN = "UPDATE documents SET stamp = '', digest = x'' WHERE doc = (SELECT doc FROM passages WHERE row = ?)"
 
 
 def examine_tables(connection: sqlite3.Connection, dim: int, bundle: Bundle | None, *, repair: bool) -> list[Finding]:
@@ -94,18 +96,42 @@ def _vector_faults(
     rows = rows_without_vector(connection, dim)
     if not rows:
         return
-    what = f"passages with no vector, or a damaged one: {len(rows):,}"
     if bundle is None:
+        what = f"passages with no vector, or a damaged one: {len(rows):,}"
         yield Finding(what, "answers", "put the right bundle beside the store; then run with --repair to embed them again")  # fmt: skip
         return
+    towers = opened_towers(bundle, dim=dim)
+    texts: defaultdict[str, list[int]] = defaultdict(list)
+    items = []
+    for row in rows:
+        tower = _tower_of(connection, row, towers)
+        if tower is None:
+            items.append(row)
+        else:
+            texts[tower].append(row)
+    if items:
+        if repair:
+            connection.executemany(_READ_AGAIN, ((row,) for row in items))
+        yield _only_from_source(f"items with no vector, or a damaged one: {len(items):,}", repair)
+    if not texts:
+        return
     if repair:
-        encoder = text_encoder(bundle, threads=os.cpu_count() or 1, dim=dim)
-        for start in range(0, len(rows), _EMBEDDED_AT_ONCE):
-            part = rows[start : start + _EMBEDDED_AT_ONCE]
-            texts = [_embedded_text(connection, row) for row in part]
-            codes = packed(encoder.embed(texts, side="document"))
-            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", zip(part, codes, strict=True))
+        for tower, wanted in texts.items():
+            for start in range(0, len(wanted), _EMBEDDED_AT_ONCE):
+                part = wanted[start : start + _EMBEDDED_AT_ONCE]
+                codes = packed(towers.embed(tower, [_embedded_text(connection, row) for row in part]))
+                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", zip(part, codes, strict=True))
+    what = f"passages with no vector, or a damaged one: {len(rows) - len(items):,}"
     yield mendable(what, "answers", "embedded again", mended=repair)
+
+
+def _tower_of(connection: sqlite3.Connection, row: int, towers: Towers) -> str | None:
+    """The tower of texts that embeds a passage; None of an item, which the store does not hold."""
+    if not towers.tagged:
+        return TEXTS
+    sql = "SELECT d.metadata FROM passages AS p JOIN documents AS d ON d.doc = p.doc WHERE p.row = ?"
+    name = as_metadata(connection.execute(sql, (row,)).fetchone()[0]).get(MODALITY)
+    return name if isinstance(name, str) and towers.kinds.get(name) == "text" else None
 
 
 def _only_from_source(what: str, repair: bool) -> Finding:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.edge.dense import DenseSearch
+from nearfar.edge.dense import FEW_ALLOWED, DenseSearch
 from nearfar.edge.keys import key_if_any
+from nearfar.edge.store.codes import Codes
 from nearfar.edge.store.derived import content_of
 from nearfar.edge.store.derived_record import DerivedRecord
 from nearfar.edge.store.keyword import KeywordSearch
 from nearfar.edge.store.reader import StoreReader
-from nearfar.edge.store.schema import store_path
-from nearfar.edge.where import allowed_documents, check_keys, parse
+from nearfar.edge.store.schema import MODALITY, store_path
+from nearfar.edge.where import Compare, Condition, allowed_documents, check_keys, parse
 from nearfar.errors import StoreError
 from nearfar.index.postings import Postings
 
@@ -58,6 +59,7 @@ class StoreView:
         self._record: DerivedRecord | None = None
         self._postings: Postings | None = None
         self._allowed: OrderedDict[str, npt.NDArray[np.int64]] = OrderedDict()
+        self._codes: dict[str, Codes | None] = {}
 
     def close(self) -> None:
         """Let go of the files."""
@@ -87,16 +89,31 @@ class StoreView:
         Raises:
             DataError: the condition cannot be read, or no document has a key of it.
         """
-        rows = self._allowed.get(where)
+        return self._cached(where, lambda: parse(where), check=True)
+
+    def of_tower(self, name: str) -> npt.NDArray[np.int64]:
+        """The rows of what one tower has embedded, ascending int64; none of an index of texts alone."""
+        return self._cached(f"\0{name}", lambda: Compare(MODALITY, "=", name), check=False)
+
+    def codes_of_tower(self, name: str) -> Codes | None:
+        """The vectors of those rows, in memory from one search to the next; None where they are too many to compare one by one."""
+        if name not in self._codes:
+            rows = self.of_tower(name)
+            self._codes[name] = self.dense.codes_of(rows) if len(rows) <= FEW_ALLOWED else None
+        return self._codes[name]
+
+    def _cached(self, key: str, condition: Callable[[], Condition], *, check: bool) -> npt.NDArray[np.int64]:
+        """The rows that a condition allows; with `check` a condition on keys that no document has is refused."""
+        rows = self._allowed.get(key)
         if rows is None:
-            condition, run = parse(where), self.reader.connection.execute
-            documents = allowed_documents(condition, run)
-            if not len(documents):
-                check_keys(condition, run)
-            rows = self._allowed[where] = self.reader.rows_of(documents)
+            wanted, run = condition(), self.reader.connection.execute
+            documents = allowed_documents(wanted, run)
+            if check and not len(documents):
+                check_keys(wanted, run)
+            rows = self._allowed[key] = self.reader.rows_of(documents)
             while len(self._allowed) > _CONDITIONS:
                 self._allowed.popitem(last=False)
-        self._allowed.move_to_end(where)
+        self._allowed.move_to_end(key)
         return rows
 
     def follow_rebuild(self) -> None:
@@ -138,6 +155,7 @@ class StoreView:
             self._record, self._postings = record, self._open(record)
         self.keywords.refresh(self._postings, self.reader.removed() if self._postings else None)
         self._allowed.clear()
+        self._codes.clear()
         self._generation = generation
 
     def _open(self, record: DerivedRecord | None) -> Postings | None:

@@ -61,6 +61,19 @@ def mean_interval(
     return Interval(float(checked.mean()), low, high)
 
 
+def median_interval(
+    values: npt.NDArray[np.float64], *, resamples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Median of `values` with its percentile bootstrap interval; arguments, errors and source as in `mean_interval`."""
+    checked = _checked(values, "values")
+
+    def medians(drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        return np.asarray(np.median(checked[drawn], axis=1))
+
+    low, high = _percentiles(medians, len(checked), resamples, seed, level)
+    return Interval(float(np.median(checked)), low, high)
+
+
 def ratio_interval(
     numerator: npt.NDArray[np.float64],
     denominator: npt.NDArray[np.float64],

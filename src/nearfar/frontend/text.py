@@ -229,18 +229,48 @@ class TextFrontend:
         Raises:
             DataError: an item is not a string.
         """
+        room = self._room(side)
+        encoded = self._tokenizer.encode_batch_fast(self._prepared(texts, side), add_special_tokens=False)
+        rows = [[*self._before, *encoding.ids[:room], *self._after] for encoding in encoded]
+        return [np.array(row or [self._unknown_id], dtype=np.int32) for row in rows]
+
+    def words(self, texts: Sequence[str], side: Side) -> list[Ids]:
+        """Which word of its text each token of `encode` is of.
+
+        Args:
+            texts: n strings.
+            side: as in `encode`.
+
+        Returns:
+            n int32 arrays as long as those of `encode`: words are numbered from 0 in their order; -1 for special tokens and the prompt.
+
+        Raises:
+            DataError: an item is not a string.
+        """
+        prompt, room = len(self._prompts[side]), self._room(side)
+        rows = []
+        for encoding in self._tokenizer.encode_batch(self._prepared(texts, side), add_special_tokens=False):
+            pieces = zip(encoding.word_ids[:room], encoding.offsets[:room], strict=True)
+            own = [word if word is not None and end > prompt else -1 for word, (_, end) in pieces]
+            place = {word: number for number, word in enumerate(sorted(set(own) - {-1}))}
+            inside = [place.get(word, -1) for word in own]
+            rows.append([-1 for _ in self._before] + inside + [-1 for _ in self._after])
+        return [np.array(row or [-1], dtype=np.int32) for row in rows]
+
+    def _room(self, side: Side) -> int:
+        """Most tokens of a text itself."""
+        return self._max_tokens[side] - len(self._before) - len(self._after)
+
+    def _prepared(self, texts: Sequence[str], side: Side) -> list[str]:
+        """Texts behind their prompt, cut where nothing more can reach the encoder."""
         self.check(texts)
-        limit = self._max_tokens[side]
-        prompt, longest = self._prompts[side], limit * _CHARACTERS_PER_TOKEN
+        prompt, longest = self._prompts[side], self._max_tokens[side] * _CHARACTERS_PER_TOKEN
         prepared = []
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(f"item {position} is {type(text).__name__}, not a string: pass a list of texts")
             prepared.append(prompt + without_surrogates(text[:longest]))
-        room = limit - len(self._before) - len(self._after)
-        encoded = self._tokenizer.encode_batch_fast(prepared, add_special_tokens=False)
-        rows = [[*self._before, *encoding.ids[:room], *self._after] for encoding in encoded]
-        return [np.array(row or [self._unknown_id], dtype=np.int32) for row in rows]
+        return prepared
 
     @property
     def inputs(self) -> Mapping[str, GraphInput]:

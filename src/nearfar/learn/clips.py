@@ -74,7 +74,7 @@ class PreparedClips:
         """
         settings, rate = recipe.of_audio.views, recipe.of_audio.frontend.rate
         folder = settings.noise.folder if settings.noise is not None else None
-        return SoundViews(settings, rate=rate, count=count, noise=_noise_in(folder, rate) if folder else None)
+        return SoundViews(settings, rate=rate, count=count, noise=noise_in(folder, rate) if folder else None)
 
     def workload(self, recipe: Recipe, *, threads: int, say: Callable[[str], None]) -> Workload:
         """What a fit works on; see `Prepared`."""
@@ -198,7 +198,7 @@ def _encoder(recipe: Recipe, corpus: ClipCorpus | None) -> AudioEncoder:
     return encoder
 
 
-def _noise_in(folder: Path, rate: int) -> npt.NDArray[np.float32]:
+def noise_in(folder: Path, rate: int) -> npt.NDArray[np.float32]:
     """The recordings of a folder one after the other, each as loud as the others, in name order up to ten minutes.
 
     Raises:

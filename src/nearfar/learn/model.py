@@ -32,6 +32,7 @@ from nearfar.recipe.text import (
     HuggingFaceEncoder,
     TeacherTokenizer,
     TextEncoderSettings,
+    TextFrontendSettings,
     TrainTokenizer,
     TransformerEncoder,
 )
@@ -40,17 +41,28 @@ from nearfar.recipe.text import (
 def build_frontend(
     recipe: Recipe, texts: Iterable[str], teacher: Callable[[], TeacherEncoder] | None = None
 ) -> TextFrontend:
-    """The frontend of a recipe; a vocabulary is learned from `texts`, or cut down to what they use.
+    """The frontend of a recipe; see `fit_frontend`."""
+    settings, encoder, _ = recipe.of_text
+    return fit_frontend(settings, encoder, texts, teacher)
+
+
+def fit_frontend(
+    settings: TextFrontendSettings,
+    encoder: TextEncoderSettings,
+    texts: Iterable[str],
+    teacher: Callable[[], TeacherEncoder] | None = None,
+) -> TextFrontend:
+    """The frontend of texts; a vocabulary is learned from `texts`, or cut down to what they use.
 
     Args:
-        recipe: the recipe.
+        settings: the block of the frontend.
+        encoder: that of the encoder, for what it needs of a text, and for its own tokenizer.
         texts: the training texts; read only where the vocabulary depends on them.
         teacher: opens the teacher, for its tokenizer.
 
     Raises:
         RunError: where the tokenizer of an `hf` encoder or of the teacher cannot be found.
     """
-    settings, encoder, _ = recipe.of_text
     tokenizer = settings.tokenizer
     lengths: dict[str, Any] = {
         "max_query_tokens": settings.max_query_tokens,
@@ -142,20 +154,7 @@ def build_method(
     texts, encoder, settings = recipe.of_text
 
     def tower() -> TextEncoder:
-        built = build_encoder(
-            encoder,
-            texts,
-            vocab_size=frontend.vocab_size,
-            pad_id=frontend.pad_id,
-            document_share=document_share,
-        )
-        if isinstance(built, StaticTextEncoder) and taught is not None and taught.start is not None:
-            with torch.no_grad():
-                built.table.copy_(torch.from_numpy(taught.start))
-        if isinstance(built, HuggingFaceTextEncoder) and getattr(texts.tokenizer, "pieces", "all") == "corpus":
-            assert isinstance(encoder, HuggingFaceEncoder)
-            return without_rows(built, _places_of(frontend, _tokenizer_of(encoder)))
-        return built
+        return build_text_tower(encoder, texts, frontend, document_share, start=taught.start if taught else None)
 
     query_tower = tower()
     if isinstance(settings, DistilSettings):
@@ -165,6 +164,35 @@ def build_method(
         if prefix > query_tower.dim:
             raise RunError(f"method.matryoshka has {prefix}, but the encoder gives only {query_tower.dim} dimensions")
     return DualEncoder(query_tower, document_tower, settings, recipe.negatives)
+
+
+def build_text_tower(
+    encoder: TextEncoderSettings,
+    settings: TextFrontendSettings,
+    frontend: TextFrontend,
+    document_share: npt.NDArray[Any] | None = None,
+    *,
+    start: npt.NDArray[Any] | None = None,
+) -> TextEncoder:
+    """An encoder of texts with fresh weights, from torch's own generator; a pretrained one has only the rows of its vocabulary's pieces.
+
+    Args:
+        encoder: the block of the encoder.
+        settings: that of the frontend.
+        frontend: what was made of it, for the vocabulary.
+        document_share: (vocab_size,) share of training documents with each token, where known.
+        start: (vocab_size, dim) the table that a static encoder starts with, by a teacher.
+    """
+    built = build_encoder(
+        encoder, settings, vocab_size=frontend.vocab_size, pad_id=frontend.pad_id, document_share=document_share
+    )
+    if isinstance(built, StaticTextEncoder) and start is not None:
+        with torch.no_grad():
+            built.table.copy_(torch.from_numpy(start))
+    if isinstance(built, HuggingFaceTextEncoder) and getattr(settings.tokenizer, "pieces", "all") == "corpus":
+        assert isinstance(encoder, HuggingFaceEncoder)
+        return without_rows(built, _places_of(frontend, _tokenizer_of(encoder)))
+    return built
 
 
 def _places_of(frontend: TextFrontend, original: Path) -> npt.NDArray[np.int64]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from nearfar.embedder import Side
-from nearfar.errors import DataError, RunError
+from nearfar.errors import DataError
 from nearfar.frontend import ImageFrontend, ImageSettings
 from nearfar.learn.data.identity_batches import trained_identities
 from nearfar.learn.data.picture_rows import PictureRows
@@ -24,7 +24,7 @@ from nearfar.learn.encoders.image import ImageEncoder
 from nearfar.learn.encoders.view_encoder import ViewEncoder
 from nearfar.learn.methods.build import build_view_method, views_looked_at
 from nearfar.learn.methods.image_method import ImageMethod
-from nearfar.learn.reason import first_line
+from nearfar.learn.towers.start import check_start, load_start
 from nearfar.learn.trained import Trained
 from nearfar.learn.trainer.fit import load_weights, planned_steps
 from nearfar.learn.trainer.pictures import OnlineFigures, ViewSteps, embed_pixels
@@ -178,7 +178,7 @@ def build_method(recipe: Recipe, corpus: PictureCorpus) -> ImageMethod:
     encoder = _encoder(recipe, corpus)
     start = recipe.of_images.encoder.start
     if start is not None:
-        _load_encoder(encoder, start)
+        load_start(encoder, start, "encoder.start")
     return _method(recipe, corpus, encoder)
 
 
@@ -209,31 +209,9 @@ def _check_encoder(recipe: Recipe) -> None:
     _, frontend, views, settings, _ = recipe.of_images
     encoder = build_image_encoder(settings, size=frontend.size, channels=frontend.channels)
     if settings.start is not None:
-        if not _checkpoint(settings.start).is_file():
-            raise RunError(
-                f"encoder.start is {settings.start}, which is neither a finished run of `nearfar train` nor a checkpoint of one: "
-                "give its directory"
-            )
-        _load_encoder(encoder, settings.start)
+        check_start(settings.start, "encoder.start")
+        load_start(encoder, settings.start, "encoder.start")
     encoder.eval()
     with torch.no_grad():
         for size in dict.fromkeys(views.sizes(frontend.size)):
             encoder(torch.zeros(1, frontend.channels, size, size))
-
-
-def _checkpoint(start: Path) -> Path:
-    return start / "checkpoints" / "best.ckpt" if start.is_dir() else start
-
-
-def _load_encoder(encoder: ImageEncoder, start: Path) -> None:
-    """Take the weights of the encoder in a checkpoint; the mean and deviation of its pixels come with them."""
-    path = _checkpoint(start)
-    prefix = "method.encoder."
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        encoder.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-    except Exception as error:  # torch raises many kinds for a damaged file or another encoder
-        raise RunError(
-            f"encoder.start: {path} does not hold the weights of such an encoder ({first_line(error)}): "
-            "encoder and frontend must be those of the run to start from"
-        ) from error

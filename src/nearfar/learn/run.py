@@ -12,6 +12,7 @@ from nearfar.learn.actions import PreparedActions, TrainedActions
 from nearfar.learn.clips import PreparedClips, TrainedClips
 from nearfar.learn.data.item_content import Embed
 from nearfar.learn.data.whole import write_whole
+from nearfar.learn.joint import PreparedJoint, TrainedJoint
 from nearfar.learn.pairs import PreparedPairs, TrainedPairs
 from nearfar.learn.pictures import PreparedPictures, TrainedPictures
 from nearfar.learn.rows import PreparedRows, TrainedRows
@@ -23,10 +24,12 @@ from nearfar.progress import Stages, silent
 from nearfar.recipe import Recipe, dump_recipe, load_recipe
 from nearfar.recipe.modality import Modality
 
-PreparedRun = PreparedPairs | PreparedPictures | PreparedClips | PreparedSeries | PreparedRows | PreparedActions
+PreparedRun = (
+    PreparedPairs | PreparedPictures | PreparedClips | PreparedSeries | PreparedRows | PreparedActions | PreparedJoint
+)
 """The data of a run, by what it is of."""
 
-TrainedRun = TrainedPairs | TrainedPictures | TrainedClips | TrainedSeries | TrainedRows | TrainedActions
+TrainedRun = TrainedPairs | TrainedPictures | TrainedClips | TrainedSeries | TrainedRows | TrainedActions | TrainedJoint
 """A finished run, by what it learned from."""
 
 _PREPARED: Mapping[Modality, type[PreparedRun]] = {
@@ -36,6 +39,7 @@ _PREPARED: Mapping[Modality, type[PreparedRun]] = {
     "series": PreparedSeries,
     "table": PreparedRows,
     "events": PreparedActions,
+    "joint": PreparedJoint,
 }
 
 
@@ -163,7 +167,7 @@ def _train(
 
 
 def _is_prepared(directory: Path) -> bool:
-    wholes = ("corpus.json", "pictures.json", "clips.json", "series.json", "rows.json", "actions.json")
+    wholes = ("corpus.json", "pictures.json", "clips.json", "series.json", "rows.json", "actions.json", "joint.json")
     return any((directory / "data" / name).is_file() for name in wholes)
 
 

@@ -9,9 +9,10 @@ from nearfar.recipe.audio import AudioFolderSource, AudioTableSource
 from nearfar.recipe.data import ImagesSource, ImageTableSource
 from nearfar.recipe.identity import IdentityMethodSettings
 from nearfar.recipe.image_encoders import CnnEncoder
+from nearfar.recipe.item_fits import seconds_fit, window_fits
+from nearfar.recipe.joint_fits import joint_fits
 from nearfar.recipe.methods import Classifier, SupCon
 from nearfar.recipe.modality import Modality
-from nearfar.recipe.series import PatchTransformerEncoder, SpectralEncoder
 from nearfar.recipe.text_fits import text_fits
 from nearfar.recipe.views import Views
 
@@ -55,11 +56,7 @@ def audio_fits(recipe: Recipe) -> None:
     source, frontend, views, encoder, method = recipe.of_audio
     if method.needs_labels:
         _has_labels(recipe, source.columns.label if isinstance(source, AudioTableSource) else None)
-    if not frontend.frame <= views.seconds <= frontend.max_seconds:
-        raise ValueError(
-            f"views.seconds is {views.seconds:g}, but must lie between frontend.frame ({frontend.frame:g}) and frontend.max_seconds "
-            f"({frontend.max_seconds:g})"
-        )
+    seconds_fit(frontend, views)
     _is_not_compressed(recipe)
     _keeps_at_most(recipe, encoder.output_dim)
 
@@ -74,20 +71,7 @@ def series_fits(recipe: Recipe) -> None:
         ValueError: two settings do not; it names them and the mend.
     """
     _, frontend, _, encoder, _, _ = recipe.of_series
-    window = frontend.window
-    if isinstance(encoder, PatchTransformerEncoder):
-        if window % encoder.patch:
-            raise ValueError(
-                f"encoder.patch is {encoder.patch}, which does not divide frontend.window ({window}): change one of the two"
-            )
-        if encoder.width % encoder.heads:
-            raise ValueError(
-                f"encoder.width is {encoder.width}, which is no multiple of encoder.heads ({encoder.heads})"
-            )
-    if isinstance(encoder, SpectralEncoder) and encoder.segment > window:
-        raise ValueError(
-            f"encoder.segment is {encoder.segment}, but frontend.window has only {window} frames: lower it, or take a longer window"
-        )
+    window_fits(frontend, encoder)
     if recipe.data.split.by != "random":
         raise ValueError("data.split.by is for text and pictures: series are split in time; leave it out")
     if recipe.export.dim is not None:
@@ -131,18 +115,6 @@ def events_fits(recipe: Recipe) -> None:
     if recipe.export.dim is not None:
         raise ValueError("export.dim is for other items: leave it out; encoder.dim says how small the vectors are")
     _is_not_compressed(recipe)
-
-
-def joint_fits(recipe: Recipe) -> None:
-    """Refuse settings of towers that do not go together.
-
-    Args:
-        recipe: for several modalities in one space.
-
-    Raises:
-        ValueError: two settings do not; it names them and the mend.
-    """
-    del recipe
 
 
 FITS: dict[Modality, Callable[[Recipe], None]] = {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, Strict
 
 from nearfar.recipe.audio import AudioFrontendSettings, AudioViews, EcapaEncoder, MelCnnEncoder
 from nearfar.recipe.image_encoders import CnnEncoder, MobileNetEncoder, ResNetEncoder, TimmEncoder, VitEncoder
@@ -29,6 +28,15 @@ TowerName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=24)]
 NonNegative = Annotated[float, Strict(), Field(ge=0.0, le=1000.0)]
 Similarity = Annotated[float, Strict(), Field(gt=0.0, le=1.0)]
 
+
+def _listed(names: object) -> object:
+    return [names] if isinstance(names, str) else names
+
+
+ColumnNames = Annotated[
+    tuple[str, ...], Field(min_length=1), BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])
+]
+
 TOWER_KINDS = ("text", "image", "audio", "series", "table")
 """What a tower can be for; a tower of such a name need not say its kind."""
 
@@ -40,7 +48,7 @@ class PairFile(Settings):
 
     path: Path
     """A .csv, .jsonl or .parquet file; relative paths start at the recipe's own folder."""
-    columns: dict[TowerName, tuple[str, ...]] = Field(min_length=2)
+    columns: dict[TowerName, ColumnNames] = Field(min_length=2)
     """Tower -> the column, or the columns, with its side of a row. A cell of text is a text or a list of texts, each a caption of its
     own. A cell of a picture or a recording has encoded bytes, a struct with them as `bytes`, or the path of a file, relative to the
     table; one of series the path of a CSV or Parquet file of samples. The columns of a table tower are the columns of its row."""
@@ -52,15 +60,6 @@ class PairFile(Settings):
     """Column that says what belongs together (a speaker, a machine), for a split by group."""
     weight: Amount = 1.0
     """How much of each batch its pairs are, beside those of other files; 2 takes twice as many as 1."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_column_is_a_list_of_one(cls, values: object) -> object:
-        columns = values.get("columns") if isinstance(values, Mapping) else None
-        if not isinstance(values, Mapping) or not isinstance(columns, Mapping):
-            return values
-        listed = {tower: [names] if isinstance(names, str) else names for tower, names in columns.items()}
-        return {**values, "columns": listed}
 
 
 class PairsSource(Settings):

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from nearfar.errors import RecipeError
 from nearfar.recipe.distil import Teacher
+from nearfar.recipe.joint import TOWER_KINDS, HuggingFaceAudioEncoder, HuggingFaceImageEncoder
 from nearfar.recipe.located import KeyPath, Located, show_name, show_value
 from nearfar.recipe.messages import explain, nearest
 from nearfar.recipe.overrides import apply_override
@@ -67,8 +68,10 @@ def parse_recipe(text: str, *, name: str = "<recipe>", base: Path, overrides: Se
     if not isinstance(located.data, dict):
         got = show_value(located.data)
         raise RecipeError(f"{name}:1: a recipe is a block of keys ({', '.join(root.required)}, ...), got {got}")
+    _fill_kinds_beside_towers(located.data)
     for override in overrides:
         apply_override(located, override, root)
+    _fill_kinds_beside_towers(located.data)
     _fill_default_kinds(located.data, root)
     _fill_kind_of_views(located.data)
     try:
@@ -86,9 +89,24 @@ def _fill_default_kinds(data: Any, node: Node) -> None:
             data[node.discriminator] = default[node.discriminator]
         for key, child in node.form(data).properties.items():
             _fill_default_kinds(data.get(key), child)
+        if node.values is not None:
+            for held in data.values():
+                _fill_default_kinds(held, node.values)
     elif isinstance(data, list) and node.items is not None:
         for item in data:
             _fill_default_kinds(item, node.items)
+
+
+def _fill_kinds_beside_towers(data: dict[str, Any]) -> None:
+    """A tower may say by its name what it is for; and where there are towers, the method is of another kind than by default."""
+    towers, method = data.get("towers"), data.get("method")
+    if not isinstance(towers, dict) or not towers:
+        return
+    for name, tower in towers.items():
+        if isinstance(tower, dict) and name in TOWER_KINDS:
+            tower.setdefault("kind", name)
+    if isinstance(method, dict):
+        method.setdefault("kind", "clip")
 
 
 def _fill_kind_of_views(data: dict[str, Any]) -> None:
@@ -109,7 +127,7 @@ class _Rebase:
     def settings(self, block: _Block, at: KeyPath) -> _Block:
         """`block`, which stands at `at`, with the paths in it and below it made absolute."""
         changed = {key: self._value(value, (*at, key)) for key, value in block}
-        if isinstance(block, HuggingFaceEncoder | Teacher):
+        if isinstance(block, HuggingFaceEncoder | HuggingFaceImageEncoder | HuggingFaceAudioEncoder | Teacher):
             # A hub name (`owner/name`) looks like a relative path; it is one only where such a folder (or graph) exists.
             there = self._path(Path(block.model), (*at, "model"))
             if _exists(there):
@@ -125,6 +143,8 @@ class _Rebase:
             return self.settings(value, at)
         if isinstance(value, tuple):
             return tuple(self._value(item, (*at, position)) for position, item in enumerate(value))
+        if isinstance(value, dict):
+            return {key: self._value(held, (*at, key)) for key, held in value.items()}
         return value
 
     def _path(self, path: Path, at: KeyPath) -> Path:

@@ -10,10 +10,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from nearfar.recipe.located import KeyPath, Located, show_path, show_value
-from nearfar.recipe.schema_tree import ANY_ITEM, Node
+from nearfar.recipe.schema_tree import ANY_ITEM, ANY_NAME, Node
 
 MAX_PROBLEMS = 20
 """Problems listed; one slip of indentation can cause dozens."""
+
+
+_KEY = "[key]"
+"""What pydantic ends the location of a key with, where the key itself is wrong."""
+
+_BAD_NAME = "bad_name"
 
 
 def explain(error: ValidationError, located: Located, root: Node) -> str:
@@ -29,10 +35,11 @@ def explain(error: ValidationError, located: Located, root: Node) -> str:
     """
     problems: dict[KeyPath, tuple[int, str]] = {}
     for details in error.errors(include_url=False):
-        path, node = _locate(root, located.data, details["loc"])
+        path, node = _locate(root, located.data, tuple(step for step in details["loc"] if step != _KEY))
         if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
             continue  # pydantic counts only the valid items; what is wrong with the others has its own line
-        problem = _Problem(root, located, path, node, str(details["type"]), details["input"])
+        kind = _BAD_NAME if details["loc"][-1:] == (_KEY,) else str(details["type"])
+        problem = _Problem(root, located, path, node, kind, details["input"])
         line = problem.line(str(details["msg"]))
         # A plain union complains once for each of its members, at the same path; one line says it all.
         problems.setdefault(problem.path, (located.origin(problem.cause).line or 0, line))
@@ -72,7 +79,7 @@ def _locate(root: Node, data: Any, loc: tuple[str | int, ...]) -> tuple[KeyPath,
             node = node.variants[str(segment)]
             continue
         form = None if node is None else node.form(data)
-        child = None if form is None else form.items if isinstance(segment, int) else form.properties.get(segment)
+        child = None if form is None else form.child(segment)
         if child is None and form is not None and not form.properties and not form.items:
             break
         path, node = (*path, segment), child
@@ -109,6 +116,8 @@ class _Problem:
             what = message.removeprefix("Value error, ")
             self.cause = self._blamed(what)
             return what
+        if self._kind == _BAD_NAME:
+            return "a name has lower-case letters, digits and _, starts with a letter, and has at most 24 characters"
         if self._kind == "extra_forbidden" or node is None:
             return self._unknown_key()
         if self._kind == "union_tag_invalid":
@@ -140,17 +149,20 @@ class _Problem:
         key = str(self.path[-1])
         above = self.path[:-1]
         block, data = self._root, self._located.data
+        here: list[str] = []
         for segment in above:
             form = block.form(data)
-            child = form.items if isinstance(segment, int) else form.properties.get(segment)
+            child = form.child(segment)
             if child is None:
                 return "unknown key"
+            if here[-1:] == [ANY_NAME]:
+                here[-1] = str(data.get(block.discriminator))  # as `Block.inside` has it
+            here.append(ANY_ITEM if isinstance(segment, int) else segment if segment in form.properties else ANY_NAME)
             block, data = child, data[segment]
         form = block.form(data)
         known = list(form.properties)
-        here = tuple(ANY_ITEM if isinstance(segment, int) else segment for segment in above)
         homes = [home for home in self._root.blocks() if key in home.node.properties]
-        other_kinds = [kind for home in homes if home.path == here for kind in home.kinds]
+        other_kinds = [kind for home in homes if home.path == tuple(here) for kind in home.kinds]
         places = dict.fromkeys(show_path(home.path) or "the top level" for home in homes)
         if other_kinds and block.discriminator:
             hint = f"; it belongs to kind {' or '.join(other_kinds)}, not {show_value(data[block.discriminator])}"
@@ -168,7 +180,7 @@ class _Problem:
 
     def _blamed(self, message: str) -> KeyPath:
         """The written key that a validator's message names first (one from the command line before all others)."""
-        names = re.findall(r"[a-z_]+(?:\.[a-z_]+)*", message)
+        names = re.findall(r"[a-z_][a-z0-9_]*(?:\.[a-z0-9_]+)*", message)
         named = [path for name in names if (path := (*self.path, *name.split("."))) in self._located.origins]
         from_command_line = [path for path in named if self._located.origins[path].is_override]
         return (from_command_line or named or [self.path])[0]

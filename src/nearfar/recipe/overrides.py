@@ -86,8 +86,7 @@ def _child(node: Node | None, parent: Any, step: str | int) -> Node | None:
     """The schema of what is at `step`; None where the schema knows nothing (the file's own check will say so)."""
     if node is None:
         return None
-    form = node.form(parent)
-    return form.items if isinstance(step, int) else form.properties.get(step)
+    return node.form(parent).child(step)
 
 
 def _drop_other_kinds_keys(located: Located, path: KeyPath, block: dict[str, Any], node: Node, kind: Any) -> None:

@@ -27,6 +27,8 @@ def policy_of(recipe: Recipe) -> dict[str, Any]:
         return _policy_of_rows(recipe)
     if recipe.modality == "events":
         return _policy_of_events(recipe)
+    if recipe.modality == "joint":
+        return _policy_of_towers(recipe)
     negatives, method = recipe.negatives, recipe.of_text.method
     sources: dict[str, dict[str, Any]] = {"batch": {"pairs": recipe.train.batch_size}}
     if isinstance(method, Distil) and method.corpus:
@@ -125,6 +127,33 @@ def _policy_of_events(recipe: Recipe) -> dict[str, Any]:
         "sources": sources,
         "mining": None,
         "ignored": ["items that come next in the history", "items that were acted on before"],
+        "margin": None,
+        "debias": 0.0,
+        "hardness": 0.0,
+    }
+
+
+def _policy_of_towers(recipe: Recipe) -> dict[str, Any]:
+    """The other pairs of a kind are negative, but for those that are of the same thing."""
+    _, pairing, _, _, method = recipe.of_joint
+    ignored = ["equal items", "items of the same row", "items of one label"]
+    if pairing.similar is not None:
+        ignored.append(f"items whose texts are nearly the same (cosine of letter trigrams from {pairing.similar:g})")
+    batch = {"pairs": recipe.train.batch_size, "temperature": method.temperature.initial}
+    hard = method.hard
+    mining = None
+    if hard is not None:
+        left_out = [f"the nearest {hard.skip} that are no partners"] if hard.skip else []
+        mining = {
+            "by": "model",
+            **hard.model_dump(mode="json"),
+            "from": "training items",
+            "left_out": ["partners", *left_out],
+        }
+    return {
+        "sources": {"batch": batch},
+        "mining": mining,
+        "ignored": ignored,
         "margin": None,
         "debias": 0.0,
         "hardness": 0.0,

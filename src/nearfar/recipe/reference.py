@@ -62,7 +62,7 @@ def _section(block: Block) -> Iterator[str]:
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
     for key, node in block.node.properties.items():
-        yield f"| `{key}` | {_cell(_type(node, (*block.path, key)))} | {_default(block, key, node)} | {_cell(node.description)} |"
+        yield f"| `{key}` | {_cell(_type(node, (*block.inside, key)))} | {_default(block, key, node)} | {_cell(node.description)} |"
     yield ""
 
 
@@ -76,6 +76,8 @@ def _type(node: Node, path: tuple[str | int, ...]) -> str:
     if not any(node.blocks(path)):
         return node.expected()
     nested = f"block, see [{show_path(path)}]({_anchor(next(node.blocks(path)))})"
+    if node.values is not None:
+        nested = f"block, under each name a {nested}"
     if node.items is not None:
         nested = "list of at least 1: " + nested if node.schema.get("minItems") else "list: " + nested
     return nested + (" or null" if any(a.schema.get("type") == "null" for a in node.alternatives) else "")
@@ -91,7 +93,7 @@ def _default(block: Block, key: str, node: Node) -> str:
     if key in block.node.required:
         return "**required**"
     default = node.schema.get("default")
-    if isinstance(default, dict):
+    if isinstance(default, dict) and node.values is None:
         return "as below"
     return f"`{json.dumps(default, ensure_ascii=False)}`"
 

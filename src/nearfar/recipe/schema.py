@@ -38,6 +38,7 @@ from nearfar.recipe.joint import (
     PartnersPairing,
     TowerName,
 )
+from nearfar.recipe.joint_fits import towers_stand_alone
 from nearfar.recipe.methods import AudioMethodSettings, ImageMethodSettings
 from nearfar.recipe.modality import PARTS, Modality, items_of
 from nearfar.recipe.negatives import Negatives
@@ -334,6 +335,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _parts_are_of_one_kind(self) -> Self:
+        towers_stand_alone(self)
         parts = PARTS[self.modality]
         fits = [
             isinstance(block, known)

@@ -12,13 +12,16 @@ from nearfar.recipe.located import KeyPath
 ANY_ITEM = "*"
 """Stands for every position of a list in the paths of `blocks`."""
 
+ANY_NAME = "NAME"
+"""Stands for every key that the user chooses in the paths of `blocks`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """A block of the recipe, or one kind of it.
 
     Attributes:
-        path: where it is; `ANY_ITEM` for a position in a list.
+        path: where it is; `ANY_ITEM` for a position in a list, `ANY_NAME` for a key of the user's own.
         kinds: the values of `kind` that lead here; empty for a block that has only one form.
         node: its schema.
     """
@@ -26,6 +29,11 @@ class Block:
     path: KeyPath
     kinds: tuple[str, ...]
     node: Node
+
+    @property
+    def inside(self) -> KeyPath:
+        """Where the blocks in it are: below a key of the user's own those of each kind stand under a name of their own, the kind's."""
+        return (*self.path[:-1], self.kinds[0]) if self.path[-1:] == (ANY_NAME,) and self.kinds else self.path
 
 
 class Node:
@@ -61,6 +69,17 @@ class Node:
     def items(self) -> Node | None:
         """What a list holds; None for anything but a list."""
         return self._node(self.schema["items"]) if "items" in self.schema else None
+
+    @property
+    def values(self) -> Node | None:
+        """What stands under each key of a block whose keys the user chooses; None for anything else."""
+        patterns = self.schema.get("patternProperties", {})
+        held = next(iter(patterns.values()), self.schema.get("additionalProperties"))
+        return self._node(held) if isinstance(held, dict) else None
+
+    def child(self, step: str | int) -> Node | None:
+        """What stands under a key or at a position; None where nothing does. Of a union ask one of its forms."""
+        return self.items if isinstance(step, int) else self.properties.get(step, self.values)
 
     @property
     def _union(self) -> dict[str, Any]:
@@ -133,7 +152,7 @@ class Node:
                 of = "" if self.items is None else f" (each {self.items.expected()})"
                 return f"a list{f' of at least {least}' if least else ''}{of}"
             case "object":
-                return "a block"
+                return "a block" + (f" (under each name {self.values.expected()})" if self.values is not None else "")
         if self.schema.get("format") == "path":
             return "a path"
         limits = [f"matches {self.schema['pattern']}"] if "pattern" in self.schema else []
@@ -156,13 +175,16 @@ class Node:
                 forms.setdefault(self._union["discriminator"]["mapping"][kind], []).append(kind)
             for kinds in forms.values():
                 variant = self.variants[kinds[0]]
-                yield Block(path, tuple(kinds), variant)
-                yield from variant.nested_blocks(path)
+                block = Block(path, tuple(kinds), variant)
+                yield block
+                yield from variant.nested_blocks(block.inside)
         elif self.properties:
             yield Block(path, (), self)
             yield from self.nested_blocks(path)
         elif self.items is not None:
             yield from self.items.blocks((*path, ANY_ITEM))
+        elif self.values is not None:
+            yield from self.values.blocks((*path, ANY_NAME))
         else:
             for alternative in self.alternatives:
                 yield from alternative.blocks(path)

@@ -28,6 +28,8 @@ from nearfar.recipe.events_summary import (
     weights_told,
 )
 from nearfar.recipe.identity import IdentityPairing
+from nearfar.recipe.joint import AnyTower, BundleEncoder, PairsSource, PartnersPairing, TextTower
+from nearfar.recipe.joint_summary import extras_told, files_told, negatives_told, partners_told
 from nearfar.recipe.schema import Recipe
 from nearfar.recipe.series import HealthyPairing, SeriesSource
 from nearfar.recipe.settings import Settings
@@ -37,6 +39,7 @@ from nearfar.recipe.text import (
     ModelTokenizer,
     StaticEncoder,
     TeacherTokenizer,
+    TextFrontendSettings,
     TrainTokenizer,
     TransformerEncoder,
 )
@@ -53,6 +56,7 @@ def summarise(recipe: Recipe) -> list[tuple[str, str]]:
         "series": _of_series,
         "table": _of_table,
         "events": _of_events,
+        "joint": _of_joint,
     }
     middle = of[recipe.modality](recipe)
     return [
@@ -156,6 +160,25 @@ def _of_events(recipe: Recipe) -> list[tuple[str, str]]:
     ]
 
 
+def _of_joint(recipe: Recipe) -> list[tuple[str, str]]:
+    _, pairing, towers, encoder, method = recipe.of_joint
+    return [
+        *((f"tower {name}", _tower(tower)) for name, tower in towers.items()),
+        ("space", f"{encoder.dim} dimensions" + ("; means taken away" if recipe.export.gap == "centre" else "")),
+        ("method", _kind(method)),
+        ("negatives", negatives_told(pairing)),
+    ]
+
+
+def _tower(tower: AnyTower) -> str:
+    if isinstance(tower.encoder, BundleEncoder):
+        return f"{tower.kind}; the encoder of {tower.encoder.path}" + _if_missing(tower.encoder.path)
+    views = getattr(tower, "views", None)
+    frontend = _text(tower.frontend) if isinstance(tower, TextTower) else _keys(tower.frontend)
+    parts = [f"{tower.kind} ({frontend})", _kind(tower.encoder), extras_told(tower)]
+    return "; ".join([*filter(None, parts), *([f"views: {_keys(views)}"] if views is not None else [])])
+
+
 def _kind(block: Settings) -> str:
     kind = str(getattr(block, "kind", "")).replace("_", " ")
     keys = _keys(block)
@@ -212,6 +235,9 @@ def _read_from(source: Source) -> str:
     if isinstance(source, EventsSource):
         whose = f"users in {source.columns.user}" if source.columns.user is not None else "without users"
         return f"events in {source.path}, {whose}" + _if_missing(source.path)
+    if isinstance(source, PairsSource):
+        absent = [file.path for file in source.files if _if_missing(file.path)]
+        return files_told(source) + "".join(f"; {path}{_if_missing(path)}" for path in absent)
     return f"{source.kind} {source.path}" + _if_missing(source.path)
 
 
@@ -246,6 +272,8 @@ def _pairing(pairing: object, *, rest: str, item: str) -> str:
         return f"{pairing.samples} samples of an identity{spread}{turned}"
     if isinstance(pairing, NextActionPairing | ActedTogetherPairing):
         return pairing_told(pairing)
+    if isinstance(pairing, PartnersPairing):
+        return partners_told(pairing)
     kind = str(getattr(pairing, "kind", "")).replace("_", " ")
     return f"two views of a {item}" if kind == "views" else kind
 
@@ -254,11 +282,16 @@ def _split(data: Data) -> str:
     if isinstance(data.source, EventsSource):
         return f"{split_told(data.split)}; bad rows: {data.bad_rows}"
     how = "in time" if isinstance(data.source, SeriesSource) else f"by {data.split.by}"
+    if isinstance(data.source, PairsSource) and all(file.split is not None for file in data.source.files):
+        how = "where the tables do not say which"
     return f"{100 * data.split.validation:g}% to validate, {100 * data.split.test:g}% to test, {how}; bad rows: {data.bad_rows}"
 
 
 def _frontend(recipe: Recipe) -> str:
-    frontend = recipe.of_text.frontend
+    return _text(recipe.of_text.frontend)
+
+
+def _text(frontend: TextFrontendSettings) -> str:
     tokenizer = frontend.tokenizer
     if isinstance(tokenizer, TrainTokenizer):
         how = f"{tokenizer.model} vocabulary of {tokenizer.vocab_size:,}, learned from the data"

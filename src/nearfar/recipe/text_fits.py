@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 from nearfar.recipe.distil import Distil
 from nearfar.recipe.negatives import Negatives
-from nearfar.recipe.text import HuggingFaceEncoder, StaticEncoder, TransformerEncoder
+from nearfar.recipe.text import (
+    HuggingFaceEncoder,
+    StaticEncoder,
+    TextEncoderSettings,
+    TextFrontendSettings,
+    TransformerEncoder,
+)
 
 if TYPE_CHECKING:
     from nearfar.recipe.schema import Recipe
@@ -21,22 +27,31 @@ def text_fits(recipe: Recipe) -> None:
     Raises:
         ValueError: two settings do not; it names them and the mend.
     """
-    _tokenizer_fits(recipe)
+    tokenizer_fits(recipe.of_text.frontend, recipe.of_text.encoder)
     _prefixes_fit(recipe)
     _teacher_fits(recipe)
 
 
-def _tokenizer_fits(recipe: Recipe) -> None:
-    frontend, encoder, _ = recipe.of_text
+def tokenizer_fits(frontend: TextFrontendSettings, encoder: TextEncoderSettings, *, at: str = "") -> None:
+    """Refuse a vocabulary that the encoder cannot have.
+
+    Args:
+        frontend: of texts.
+        encoder: what takes the tokens.
+        at: where both stand, as `towers.text.`; empty for the recipe's own.
+
+    Raises:
+        ValueError: it names the keys and the mend.
+    """
     is_hf = isinstance(encoder, HuggingFaceEncoder)
     if frontend.tokenizer.kind == "model" and not is_hf:
         raise ValueError(
-            f"frontend.tokenizer 'model' needs encoder 'hf'; encoder '{encoder.kind}' has no tokenizer of its own: "
+            f"{at}frontend.tokenizer 'model' needs encoder 'hf'; encoder '{encoder.kind}' has no tokenizer of its own: "
             "use 'train' or 'file'"
         )
     if frontend.tokenizer.kind in ("train", "teacher") and is_hf:
         raise ValueError(
-            "encoder 'hf' was pretrained with its own vocabulary: leave frontend.tokenizer out, or set it to {kind: model}"
+            f"encoder 'hf' was pretrained with its own vocabulary: leave {at}frontend.tokenizer out, or set it to {{kind: model}}"
         )
 
 

@@ -16,7 +16,8 @@ class EarlyStop(Settings):
         "ndcg_at_10"
     )
     """What is to grow; the best step by it is exported. For pictures, recordings and rows that is `knn_accuracy`, and needs labels (of identities
-    that are not trained on, one half of the validation samples names the other); for events `ndcg_at_10` or `recall_at_10` of the next action, by the encoder alone; for series it is `fault_auc_pr`, by faults that are injected into held-out windows."""
+    that are not trained on, one half of the validation samples names the other); for events `ndcg_at_10` or `recall_at_10` of the next action, by the encoder alone; for series it is `fault_auc_pr`, by faults that are injected into held-out windows. For partners of several
+    modalities it is `recall_at_1` or `recall_at_10`, the mean over both directions of each kind of pairs."""
     patience: Count = 3
     """Validations without a new best before the run stops."""
 
@@ -25,7 +26,8 @@ class Training(Settings):
     """The optimiser and the loop."""
 
     epochs: Amount = 10.0
-    """Passes over the training pairs or pictures; may be a fraction."""
+    """Passes over the training pairs or pictures; may be a fraction. Of several kinds of partners a pass takes as many pairs as all of
+    them have training rows, shared out by the weights of their files."""
     max_steps: Count | None = None
     """Stop after so many steps even if `epochs` would go on; the learning rate falls to zero by then."""
     batch_size: Annotated[int, Strict(), Field(ge=2, le=10**7)] = 1024

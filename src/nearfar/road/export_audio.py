@@ -113,8 +113,8 @@ def _calibration(trained: TrainedClips) -> Iterator[npt.NDArray[np.float32]]:
     """Training recordings as the device will hear them: they say which numbers the int8 graph has to hold."""
     import numpy as np
 
-    from nearfar.learn.data.clips import of_stored
     from nearfar.learn.data.split import TRAIN
+    from nearfar.learn.data.stored_sound import of_stored
 
     corpus, frontend = trained.corpus, of_stored(trained.frontend.settings)
     numbers = np.random.default_rng([trained.recipe.seed, 7]).permutation(corpus.numbers_of(TRAIN))[:_CALIBRATED]

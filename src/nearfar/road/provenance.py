@@ -49,6 +49,7 @@ def provenance_of(
         "audio": "training recordings",
         "series": "training windows",
         "events": "training histories",
+        "joint": "training pairs of each two towers",
     }
     sampler = (
         f"permutation of all {names.get(recipe.modality, 'training rows')} per epoch, {recipe.train.batch_size} a batch"

@@ -17,6 +17,7 @@ from nearfar.road.enough_series import check_enough
 from nearfar.road.export_audio import export_audio_bundle
 from nearfar.road.export_events import export_recommender
 from nearfar.road.export_images import export_image_bundle
+from nearfar.road.export_joint import export_joint_bundle
 from nearfar.road.export_series import export_series_bundle
 from nearfar.road.export_table import export_table_bundle
 from nearfar.road.export_text import export_text_bundle
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nearfar.bundle import Bundle
     from nearfar.edge.encoder import Encoder
     from nearfar.learn.clips import ClipEmbedder
+    from nearfar.learn.joint import TowerEmbedder
     from nearfar.learn.model import TorchEmbedder
     from nearfar.learn.pictures import PictureEmbedder
     from nearfar.learn.rows import RowEmbedder
@@ -43,6 +45,7 @@ _EXPORTS: Mapping[Modality, Callable[..., Bundle]] = {
     "series": export_series_bundle,
     "table": export_table_bundle,
     "events": export_recommender,
+    "joint": export_joint_bundle,
 }
 
 
@@ -90,16 +93,31 @@ class Run:
         return trained.corpus.counts.recognised if isinstance(trained, TrainedSeries) else {}
 
     def embedder(
-        self, *, dim: int | None = None
-    ) -> TorchEmbedder | PictureEmbedder | ClipEmbedder | SeriesEmbedder | RowEmbedder:
+        self, *, dim: int | None = None, tower: str | None = None
+    ) -> TorchEmbedder | PictureEmbedder | ClipEmbedder | SeriesEmbedder | RowEmbedder | TowerEmbedder:
         """The trained model in float, as an Embedder.
 
+        Args:
+            dim: keep only the first so many components; not of several modalities.
+            tower: of several modalities, which tower embeds: items of the run by their numbers.
+
         Raises:
-            RunError: it ranks items for histories, which are no items to embed.
+            RunError: it ranks items for histories, which are no items to embed; or it has no such tower, or has several and none is given.
         """
         from nearfar.learn.actions import TrainedActions
+        from nearfar.learn.joint import TrainedJoint
 
         trained = self._trained()
+        if isinstance(trained, TrainedJoint):
+            towers = ", ".join(trained.corpus.sides)
+            if tower is None or tower not in trained.corpus.sides:
+                asked = "give tower" if tower is None else f"there is no tower {tower!r}"
+                raise RunError(f"{self.directory} is a run over several modalities: {asked}, one of {towers}")
+            if dim is not None:
+                raise RunError(f"{self.directory}: dim cannot be cut of several modalities: leave it out")
+            return trained.embedder(tower)
+        if tower is not None:
+            raise RunError(f"{self.directory} is a run with one encoder: leave tower out")
         if isinstance(trained, TrainedActions):
             raise RunError(
                 f"{self.directory} is a run over events, which ranks items for histories: export it, and recommend with the bundle"

@@ -10,8 +10,7 @@ from typing import Any
 from nearfar.errors import DataError
 from nearfar.sources.clip import Clip, ClipContent
 from nearfar.sources.document import ReadReport
-from nearfar.sources.item_cells import CellError, bytes_of, split_of_file, table_files, text_of
-from nearfar.sources.labelled_folder import unreadable
+from nearfar.sources.item_cells import CellError, content_of, split_of_file, table_files, text_of
 from nearfar.sources.parquet_rows import encoded_files, named_places, parquet_rows, row_gone, rows_again
 from nearfar.sources.picture import split_called
 from nearfar.sources.rows import kind_of, read_rows
@@ -121,7 +120,7 @@ class ClipTable:
         return [self.audio, *(name for name in named if name is not None)]
 
     def _clip(self, path: Path, row: Mapping[str, Any], id: str, place: str) -> Clip:
-        content = _content(row.get(self.audio), self.audio, path.parent)
+        content = content_of(row.get(self.audio), self.audio, path.parent, "recording")
         if self.id is not None:
             id = text_of(row, self.id)
             if not id:
@@ -182,29 +181,6 @@ class ClipTable:
         if absent := [id for id in ids if id not in places]:
             raise DataError(f"{shown(self.path)}: has no recording {absent[0]!r}: prepare the data again")
         return [places[id] for id in ids]
-
-
-def _content(value: Any, column: str, folder: Path) -> ClipContent:
-    """What a cell holds or names."""
-    if isinstance(value, dict) and value.get("bytes") is None:
-        value = value.get("path")
-    if not isinstance(value, str):
-        if value is not None and not isinstance(value, (bytes, dict)):
-            raise CellError(f'"{column}" is no recording', f"got {type(value).__name__}")
-        return bytes_of(value, column)
-    name = value.strip()
-    if not name:
-        raise CellError(f'"{column}" is empty')
-    if "\0" in name:
-        raise CellError("no such file", name.replace("\0", "\\0"))
-    path = folder / name
-    if not path.exists():
-        raise CellError("no such file", shown(path))
-    if not path.is_file():
-        raise CellError("not a regular file", shown(path))
-    if reason := unreadable(path):
-        raise CellError(reason, shown(path))
-    return path
 
 
 def _seconds(row: Mapping[str, Any], column: str | None) -> float | None:

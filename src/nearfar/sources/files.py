@@ -1,9 +1,9 @@
-"""A folder of files as documents to search: each file is one, cut into passages; each row of a table is one."""
+"""A folder of files as documents to search: each file is one, cut into passages; each row of a table is one; each picture is one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from nearfar.errors import MissingExtraError
 from nearfar.sources.cut import Cutting
 from nearfar.sources.document import Document, ReadReport, Scalar, Unchanged
 from nearfar.sources.formats import CODE_SUFFIXES, OFFICE_SUFFIXES, TEXT_SUFFIXES, read_file
+from nearfar.sources.labelled_folder import unreadable
 from nearfar.sources.plain import UnreadableError
 from nearfar.sources.records import row_documents
 from nearfar.sources.rows import kind_of
@@ -42,6 +43,8 @@ class FilesSource:
         cutting: how long the passages are, and by how much they overlap.
         unchanged: asked with id and stamp whether a file is known as it is; it is then not opened.
         exclude: folders not to enter, such as the index itself.
+        items: suffix -> tower of a bundle of several modalities, of files that are one item each: a picture, a recording, samples. They are
+            not opened here, and may be of any size. Their suffixes need not be among `suffixes`.
     """
 
     def __init__(
@@ -52,9 +55,11 @@ class FilesSource:
         cutting: Cutting | None = None,
         unchanged: Callable[[str, str], bool] | None = None,
         exclude: Sequence[Path] = (),
+        items: Mapping[str, str] | None = None,
     ) -> None:
         self.path = Path(path)
-        self.suffixes = with_dots(suffixes)
+        self.items = {suffix.lower(): tower for suffix, tower in (items or {}).items()}
+        self.suffixes = tuple(dict.fromkeys([*with_dots(suffixes), *self.items]))
         self.max_file_mb = max_file_mb
         self.cutting = cutting or Cutting()
         self.unchanged = unchanged
@@ -74,15 +79,41 @@ class FilesSource:
         files = files_of(self.path, self.suffixes, report, hidden=False, skip_folders=GENERATED, exclude=self.exclude)
         for path, name in files:
             any_file = True
-            kind = kind_of(path)
+            tower = self._tower_of(path)
+            kind = kind_of(path) if tower is None else None
             if kind is not None and kind != "parquet":
                 yield from row_documents(path, name, kind, self.cutting, report)
                 continue
-            found = self._of_file(path, name, report)
+            found = self._of_file(path, name, report) if tower is None else self._item(path, name, tower, report)
             if found is not None:
                 report.read += 1
                 yield found
         refuse_nothing(self.path, self.suffixes, report, any_file)
+
+    def _tower_of(self, path: Path) -> str | None:
+        """The tower that takes a file as an item; of several suffixes that fit, as .csv and .csv.gz may, the longest counts."""
+        name = path.name.lower()
+        fitting = [suffix for suffix in self.items if name.endswith(suffix)]
+        return self.items[max(fitting, key=len)] if fitting else None
+
+    def _item(self, path: Path, name: str, tower: str, report: ReadReport) -> Document | Unchanged | None:
+        place = shown(path)
+        try:
+            status = path.stat()
+        except OSError as error:
+            report.skip(place, "cannot be read", detail=error.strerror or type(error).__name__)
+            return None
+        stamp = f"{status.st_size}:{status.st_mtime_ns}:item-{tower}"
+        if self.unchanged is not None and self.unchanged(name, stamp):
+            return Unchanged(name)
+        if reason := unreadable(path):
+            report.skip(place, reason)
+            return None
+        title = name.rpartition("/")[2]
+        facts = _facts(path, name, status)
+        return Document(
+            name, "", title, place, name, title, metadata=facts, stamp=stamp, modality=tower, item=path.resolve()
+        )
 
     def _of_file(self, path: Path, name: str, report: ReadReport) -> Document | Unchanged | None:
         place = shown(path)
@@ -111,14 +142,6 @@ class FilesSource:
             report.skip(place, "no text")
             return None
         title = parsed.title or name.rpartition("/")[2]
-        facts: dict[str, Scalar] = {
-            "path": name,
-            "folder": name.rpartition("/")[0] or ".",
-            "suffix": path.suffix.lower().removeprefix("."),
-            "bytes": status.st_size,
-        }
-        if modified := _date(status.st_mtime):
-            facts["modified"] = modified
         return Document(
             id=name,
             text=text,
@@ -126,7 +149,7 @@ class FilesSource:
             location=place,
             group=name,
             parent_title=title,
-            metadata={**parsed.metadata, **facts},
+            metadata={**parsed.metadata, **_facts(path, name, status)},
             passages=passages,
             stamp=stamp,
         )
@@ -135,6 +158,18 @@ class FilesSource:
         """Size and time of the file, and how it is read: a document is another one where its passages are."""
         how = f"{_READING}-{self.cutting.words}-{self.cutting.overlap}"
         return f"{status.st_size}:{status.st_mtime_ns}:{how}"
+
+
+def _facts(path: Path, name: str, status: os.stat_result) -> dict[str, Scalar]:
+    facts: dict[str, Scalar] = {
+        "path": name,
+        "folder": name.rpartition("/")[0] or ".",
+        "suffix": path.suffix.lower().removeprefix("."),
+        "bytes": status.st_size,
+    }
+    if modified := _date(status.st_mtime):
+        facts["modified"] = modified
+    return facts
 
 
 def _date(seconds: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nearfar.errors import DataError
 from nearfar.sources.document import ReadReport
+from nearfar.sources.labelled_folder import unreadable
 from nearfar.sources.picture import SPLITS
 from nearfar.sources.plain import storable
 from nearfar.sources.walk import shown, walk_files
@@ -37,6 +38,42 @@ def bytes_of(value: Any, column: str) -> bytes:
         raise CellError(f'"{column}" is empty')
     assert isinstance(content, bytes)
     return content
+
+
+def content_of(value: Any, column: str, folder: Path, what: str) -> Path | bytes:
+    """What a cell holds or names: the bytes of a file, a struct that has them as `bytes` or its name as `path`, or the path of a file.
+
+    Args:
+        value: the cell.
+        column: its name, for messages.
+        folder: where relative paths start.
+        what: it should be, for messages.
+
+    Raises:
+        CellError: it holds nothing or something else, or there is no such file to read.
+    """
+    if isinstance(value, dict) and value.get("bytes") is None:
+        value = value.get("path")
+    if not isinstance(value, str):
+        if value is not None and not isinstance(value, (bytes, dict)):
+            raise CellError(f'"{column}" is no {what}', f"got {type(value).__name__}")
+        return bytes_of(value, column)
+    name = value.strip()
+    if not name:
+        raise CellError(f'"{column}" is empty')
+    if "\0" in name:
+        raise CellError("no such file", name.replace("\0", "\\0"))
+    path = folder / name
+    try:
+        if not path.exists():
+            raise CellError("no such file", shown(path))
+        if not path.is_file():
+            raise CellError("not a regular file", shown(path))
+    except OSError as error:  # a name too long for a path
+        raise CellError("no such file", error.strerror or type(error).__name__) from None
+    if reason := unreadable(path):
+        raise CellError(reason, shown(path))
+    return path
 
 
 def text_of(row: Mapping[str, Any], column: str | None) -> str:

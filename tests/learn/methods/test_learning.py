@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from made_digits import SmallNetwork, descend, digits, embedded, knn, moved, trained
 from torch import nn
 
+from nearfar.learn.encoders.projection import build_projection
 from nearfar.learn.methods.clip import Clip
+from nearfar.learn.methods.joint import Joint, JointBatch
 from nearfar.learn.methods.siglip import SigLip
-from nearfar.learn.methods.two_towers import TwoSides, TwoTowers
 
 pytestmark = pytest.mark.recipe
 
@@ -62,27 +63,29 @@ def test_with_labels_it_is_better_still(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [Clip, SigLip])
-def test_captions_teach_digits_and_name_them(kind: type[TwoTowers]) -> None:
+def test_captions_teach_digits_and_name_them(kind: type[Joint]) -> None:
     """Captions are `digit k`, as two tokens; a held-out digit is named by the nearest of the ten captions."""
     torch.manual_seed(0)
     data, encoder, source = digits(), SmallNetwork(), torch.Generator().manual_seed(1)
     encoder.normalise_by(data.pixels.mean().view(1).tolist(), data.pixels.std().view(1).tolist())
     untrained = knn(encoder, data)
-    method = kind(encoder, nn.EmbeddingBag(11, 32), image_dim=encoder.dim, text_dim=32, projection=32)
+    projections = {"image": build_projection("linear", encoder.dim, 32), "text": build_projection("linear", 32, 32)}
+    method = kind({"image": encoder, "text": nn.EmbeddingBag(11, 32)}, projections, [("image", "text")])
 
     def captions(labels: torch.Tensor) -> torch.Tensor:
         return torch.stack([torch.zeros_like(labels), labels + 1], dim=1)
 
-    def drawn(_: int) -> TwoSides:
+    def drawn(_: int) -> JointBatch:
         items = torch.randint(len(data.pixels), (128,), generator=source)
         labels = data.labels[items]
-        return TwoSides(moved(data.pixels[items], source), captions(labels), items, labels)
+        sides = ("image", moved(data.pixels[items], source)), ("text", captions(labels))
+        return JointBatch.of_two(*sides, left_ids=items, right_ids=labels)
 
     losses = descend(method, drawn, steps=200, rate=5e-3)
     assert losses[-1] < losses[0] / 2
     assert knn(encoder, data) > untrained + 0.15
 
-    names = method.text_projection(method.text_tower(captions(torch.arange(10))))
-    pictures = method.image_projection(embedded(encoder, data.held_out_pixels))
+    names = method.project("text", method.towers["text"](captions(torch.arange(10))))
+    pictures = method.project("image", embedded(encoder, data.held_out_pixels))
     named = (F.normalize(pictures, dim=1) @ F.normalize(names, dim=1).T).argmax(dim=1)
     assert float((named == data.held_out_labels).float().mean()) > 0.75

@@ -61,19 +61,22 @@ class Classifier:
         """It abstains where the best label is less likely than this."""
 
     @classmethod
-    def open(cls, bundle: str | Path | Bundle, *, abstain: float | None = None, threads: int = 1) -> Self:
+    def open(
+        cls, bundle: str | Path | Bundle, *, abstain: float | None = None, tower: str | None = None, threads: int = 1
+    ) -> Self:
         """Open the classifier of a bundle.
 
         Args:
             bundle: a directory, or a bundle that is already open.
             abstain: give no label that is less likely than this; by default what was chosen when the head was fitted.
+            tower: of a bundle of several modalities, which one takes the items: its head may have been learned from those of another.
             threads: CPU threads of one `classify`.
 
         Raises:
             BundleError: the bundle is damaged, or has no classifier.
             DataError: `abstain` is not between 0 and 1.
         """
-        return cls(Encoder.open(bundle, threads=threads), abstain=abstain)
+        return cls(Encoder.open(bundle, threads=threads, tower=tower), abstain=abstain)
 
     def classify(self, items: Sequence[Item]) -> list[Label]:
         """The label of each item.

@@ -15,6 +15,7 @@ from nearfar.edge.collections.classify import Classifier, Label
 from nearfar.edge.collections.collection import Collection, Entry
 from nearfar.edge.collections.gather import Columns, gather, is_index, open_pictures
 from nearfar.errors import BundleError, DataError
+from nearfar.frontend.settings import JointSettings
 from nearfar.progress import Stages, silent
 from nearfar.sources.document import ReadReport
 
@@ -53,6 +54,7 @@ def classified(
     columns: Columns | None = None,
     *,
     abstain: float | None = None,
+    tower: str | None = None,
     threads: int = 1,
     stages: Stages = silent,
 ) -> Iterator[Classified]:
@@ -63,6 +65,7 @@ def classified(
         source: a folder, a table, an index.
         columns: of a table; with `label` the truth is read, to compare with.
         abstain: as in `Classifier.open`.
+        tower: likewise; of an index it is not needed.
         threads: CPU threads.
         stages: told how far it is.
 
@@ -73,9 +76,11 @@ def classified(
         BundleError: the bundle has no classifier, or the index was made by another encoder.
         DataError: the source holds nothing that can be used.
     """
-    classifier = Classifier.open(bundle, abstain=abstain, threads=threads)
-    columns = columns or Columns()
     opened = Bundle.open(bundle, verify=False)
+    if tower is None and is_index(Path(source)) and isinstance(opened.manifest.frontend, JointSettings):
+        tower = next(iter(opened.manifest.frontend.towers))  # only vectors are classified, whose towers share a space
+    classifier = Classifier.open(bundle, abstain=abstain, tower=tower, threads=threads)
+    columns = columns or Columns()
     if is_index(Path(source)):
         with gather(Path(source), None, stages=stages) as gathered:
             _check_encoder(opened, gathered.bundle, gathered.collection.vectors.shape[1], source)
@@ -84,7 +89,7 @@ def classified(
     elif opened.manifest.head is None:
         yield _by_graph(classifier, source, columns, stages)
     else:
-        with gather(bundle, source, columns, threads=threads, stages=stages) as gathered:
+        with gather(bundle, source, columns, tower=tower, threads=threads, stages=stages) as gathered:
             collection = gathered.collection
             truth = gathered.labels() if columns.label is not None else [""] * len(collection)
             yield Classified(collection, _of(classifier, collection), truth, collection.report)

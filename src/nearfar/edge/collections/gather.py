@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nearfar.bundle.bundle import Bundle
+from nearfar.bundle.manifest import Frontend
 from nearfar.edge.collections.collection import (
     Collection,
     collect_index,
@@ -30,7 +31,7 @@ from nearfar.edge.keys import has_key
 from nearfar.edge.store.reader import StoreReader
 from nearfar.edge.store.schema import BUNDLE_FOLDER, store_path
 from nearfar.errors import DataError
-from nearfar.frontend.settings import ImageSettings, TableSettings, TextSettings
+from nearfar.frontend.settings import ImageSettings, JointSettings, TableSettings, TextSettings
 from nearfar.progress import Stages, silent
 from nearfar.sources import open_documents
 from nearfar.sources.document import DocumentSource, SearchSource
@@ -70,6 +71,7 @@ class Gathered:
         pictures: where they can be read again; None of anything else.
         rows: likewise.
         folder: the texts lie in a folder.
+        tower: of a bundle of several modalities, which one embedded them.
     """
 
     collection: Collection
@@ -77,6 +79,7 @@ class Gathered:
     pictures: PictureSource | None = None
     rows: RowTable | None = None
     folder: bool = False
+    tower: str | None = None
 
     def labels(self) -> list[str]:
         """What a person called each item: of a folder the first folder in it, else what the table says; empty without one."""
@@ -87,8 +90,8 @@ class Gathered:
 
     def threshold(self, *, edits: float = 0.05, seed: int = 0) -> Threshold:
         """Where near-identical begins among these items; see `near_threshold`."""
-        encoder = Encoder.open(self.bundle, dim=self.collection.vectors.shape[1])
-        frontend = self.bundle.manifest.frontend
+        encoder = Encoder.open(self.bundle, dim=self.collection.vectors.shape[1], tower=self.tower)
+        frontend = settings_of(self.bundle, self.tower)
         if self.rows is not None:
             assert isinstance(frontend, TableSettings)
             cells = list(self.rows.contents(sample_ids(self.collection, seed)))
@@ -110,7 +113,7 @@ class Gathered:
         if self.pictures is not None:
             return [[] for _ in range(max(clusters, default=-1) + 1)]
         contents = (entry.content for entry in self.collection)
-        frontend = self.bundle.manifest.frontend
+        frontend = settings_of(self.bundle, self.tower)
         if isinstance(frontend, TableSettings):
             return top_cells(contents, clusters, frontend, count=count)
         return top_terms(contents, clusters, count=count)
@@ -123,6 +126,7 @@ def gather(
     columns: Columns | None = None,
     *,
     passages: bool = False,
+    tower: str | None = None,
     threads: int = 1,
     stages: Stages = silent,
 ) -> Iterator[Gathered]:
@@ -134,6 +138,7 @@ def gather(
             table or a folder of such.
         columns: of a table.
         passages: look at the passages of documents instead of whole documents.
+        tower: of a bundle of several modalities, which one takes the items.
         threads: CPU threads for embedding.
         stages: told how far it is.
 
@@ -160,29 +165,36 @@ def gather(
         finally:
             store.close()
         return
-    encoder = Encoder.open(place, threads=threads)
+    encoder = Encoder.open(place, threads=threads, tower=tower)
+    settings = settings_of(encoder.bundle, tower)
     if source is None:
         raise DataError(
             f"{place} is a bundle: name after it what to look at (a folder, a table), or name an index alone"
         )
-    if isinstance(encoder.bundle.manifest.frontend, ImageSettings):
+    if isinstance(settings, ImageSettings):
         pictures = open_pictures(source, columns)
         with collect_pictures(pictures, encoder, stages=stages) as collection:
-            yield Gathered(collection, encoder.bundle, pictures)
+            yield Gathered(collection, encoder.bundle, pictures, tower=tower)
         return
-    if isinstance(encoder.bundle.manifest.frontend, TableSettings):
+    if isinstance(settings, TableSettings):
         rows = RowTable(Path(source), label=columns.label, id=columns.id)
-        with collect_rows(rows, encoder.bundle.manifest.frontend, encoder, stages=stages) as collection:
-            yield Gathered(collection, encoder.bundle, rows=rows)
+        with collect_rows(rows, settings, encoder, stages=stages) as collection:
+            yield Gathered(collection, encoder.bundle, rows=rows, tower=tower)
         return
-    if not isinstance(encoder.bundle.manifest.frontend, TextSettings):
+    if not isinstance(settings, TextSettings):
         raise DataError(
-            f"{place}: this bundle is of kind {encoder.bundle.manifest.kind}, and collections are of texts, pictures or rows: give a bundle "
+            f"{place}: this {f'tower is of {settings.kind}' if tower else f'bundle is of kind {encoder.bundle.manifest.kind}'}, and collections are of texts, pictures or rows: give a bundle "
             "that embeds one of these"
         )
     texts = open_texts(source, columns)
     with collect_texts(texts, encoder, passages=passages, stages=stages) as collection:
-        yield Gathered(collection, encoder.bundle, folder=Path(source).is_dir())
+        yield Gathered(collection, encoder.bundle, folder=Path(source).is_dir(), tower=tower)
+
+
+def settings_of(bundle: Bundle, tower: str | None) -> Frontend:
+    """How a bundle, or one tower of it, prepares its items."""
+    frontend = bundle.manifest.frontend
+    return frontend.towers[tower] if tower is not None and isinstance(frontend, JointSettings) else frontend
 
 
 def is_index(place: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from nearfar.edge.rag.citation import Citation
 from nearfar.edge.rag.pack import Count, Hit, Order, Passages, Retrieved, check_limits, pack
+from nearfar.edge.rag.texts import only_texts
 
 if TYPE_CHECKING:
     from nearfar.bundle.bundle import Bundle
@@ -63,7 +64,7 @@ def retrieve(
         budget_tokens: the most tokens that `as_prompt()` of the result may have.
         k: how many passages to find.
         mode: as in `SearchIndex.search`, like `where`, `min_score`, `diversity` and `rerank`.
-        where: a condition on metadata.
+        where: a condition on metadata. Of an index of several modalities only texts are found in any case.
         min_score: leave out what scores less.
         diversity: from 0 to 1.
         rerank: a cross-encoder.
@@ -84,6 +85,7 @@ def retrieve(
 
         count = token_counter(index.bundle)
     check_limits(budget_tokens, neighbours, order)
+    where = only_texts(index.bundle, where)
     hits = index.search(
         question, k, mode, where=where, min_score=min_score, diversity=diversity, distinct="text", rerank=rerank
     )

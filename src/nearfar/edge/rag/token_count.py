@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nearfar.edge.rag.texts import text_towers
 from nearfar.errors import DataError
+from nearfar.frontend.settings import TextSettings
 
 if TYPE_CHECKING:
     from nearfar.bundle.bundle import Bundle
@@ -20,7 +22,7 @@ def token_counter(bundle: Bundle) -> Callable[[str], int]:
     A language model has another vocabulary, so its own count differs. Give its own counter where the budget is tight.
 
     Args:
-        bundle: of a text encoder.
+        bundle: of a text encoder, or of several modalities with a tower of texts.
 
     Returns:
         A function of a text. Special tokens that a tokenizer would add are not counted.
@@ -28,8 +30,8 @@ def token_counter(bundle: Bundle) -> Callable[[str], int]:
     Raises:
         DataError: the bundle has no vocabulary.
     """
-    settings = bundle.manifest.frontend
-    if settings.kind != "text":
+    settings = next(iter(text_towers(bundle).values()), bundle.manifest.frontend)
+    if not isinstance(settings, TextSettings):
         raise DataError(
             f"{bundle.path}: this bundle has no vocabulary to count tokens with; give a `count` of your own"
         )

@@ -191,6 +191,14 @@ class StoreReader:
                  JOIN documents AS d ON d.doc = p.doc"""
         return dict(self.connection.execute(sql, (json.dumps(rows),)).fetchall())
 
+    def thumbnails_of(self, ids: Sequence[str]) -> dict[str, bytes]:
+        """The small pictures of documents by id; of those that are no pictures there is none."""
+        if not self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'thumbnails'").fetchone():
+            return {}
+        sql = """SELECT d.doc_id, t.image FROM json_each(?) AS wanted JOIN documents AS d ON d.doc_id = wanted.value
+                 JOIN thumbnails AS t ON t.doc = d.doc"""
+        return dict(self.connection.execute(sql, (json.dumps(ids),)).fetchall())
+
     def _number(self, sql: str, *values: int) -> int:
         return int(self.connection.execute(sql, values).fetchone()[0])
 
@@ -217,7 +225,9 @@ def _instead(directory: Path) -> str:
         "text": f"this is a bundle; build an index with: nearfar index {directory} FOLDER -o my.index",
         "series": f"this is the bundle of a monitor, which is not searched; run it with: nearfar monitor {directory}",
         "table": f"this is a bundle of rows; find like ones with: nearfar similar {directory} TABLE --row 2",
-        "image": f"this is a bundle of pictures, and an index is of texts; group them with: nearfar cluster {directory} FOLDER",
+        "image": f"this is a bundle of pictures; make an index of them with: nearfar index {directory} FOLDER -o my.index",
+        "audio": f"this is a bundle of recordings; make an index of them with: nearfar index {directory} FOLDER -o my.index",
+        "joint": f"this is a bundle of several modalities; make an index with: nearfar index {directory} FOLDER -o my.index",
     }
     return use.get(kind, "build one with the bundle of a text encoder: nearfar index")
 

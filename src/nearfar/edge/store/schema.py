@@ -29,6 +29,9 @@ KEY_FILE = "key.json"
 BUNDLE_FOLDER = "bundle"
 DERIVED_PATTERN = "derived-*"
 
+MODALITY = "modality"
+"""The key of the metadata that says which tower embedded a document, where the bundle has several or is of no texts."""
+
 TOKENIZER = "porter unicode61"
 """FTS5's tokeniser: cut at everything that is not a letter or digit (so also at `_` and `.`), fold case and accents, stem."""
 
@@ -90,6 +93,14 @@ CREATE TRIGGER documents_removed AFTER DELETE ON documents BEGIN
     DELETE FROM passages WHERE doc = old.doc;
 END;
 """
+
+THUMBNAILS = """
+CREATE TABLE IF NOT EXISTS thumbnails (doc INTEGER PRIMARY KEY, image BLOB NOT NULL);
+CREATE TRIGGER IF NOT EXISTS thumbnails_removed AFTER DELETE ON documents BEGIN
+    DELETE FROM thumbnails WHERE doc = old.doc;
+END;
+"""
+"""Small pictures of documents that are pictures; made with the first of them. Who knows nothing of it still removes them, by the trigger."""
 
 
 def store_path(directory: Path) -> Path:

@@ -20,7 +20,7 @@ from nearfar.edge.store.derived_record import Derived, DerivedRecord
 from nearfar.edge.store.failures import explained
 from nearfar.edge.store.keyword_table import write_keyword_postings
 from nearfar.edge.store.reader import cutting_of
-from nearfar.edge.store.schema import COMMON_TERM, FORMAT, SCHEMA, store_path
+from nearfar.edge.store.schema import COMMON_TERM, FORMAT, SCHEMA, THUMBNAILS, store_path
 from nearfar.edge.where import Condition, allowed_documents, attribute_rows, check_keys
 from nearfar.errors import StoreError
 from nearfar.sources.cut import Cutting
@@ -57,11 +57,13 @@ class NewDocument:
         document: cut into passages.
         digest: of its content.
         vectors: of its passages, float32 (p, d).
+        thumbnail: a small picture of it; empty where there is none.
     """
 
     document: Document
     digest: bytes
     vectors: npt.NDArray[np.float32]
+    thumbnail: bytes = b""
 
 
 class StoreWriter:
@@ -169,6 +171,9 @@ class StoreWriter:
         run, run_many = self._connection.execute, self._connection.executemany
         codes = iter(packed(np.concatenate([new.vectors for new in documents])) if documents else ())
         with explained(self.directory), self._transaction():
+            if any(new.thumbnail for new in documents):
+                for statement in _statements(THUMBNAILS):
+                    run(statement)
             self._remove(replaced)
             for number, document in changed:
                 self._describe(number, document)
@@ -192,6 +197,8 @@ class StoreWriter:
                     run("INSERT INTO vectors VALUES (?, ?)", (added.lastrowid, next(codes)))
                 if document.metadata:
                     self._tag(doc, document.metadata)
+                if new.thumbnail:
+                    run("INSERT INTO thumbnails VALUES (?, ?)", (doc, new.thumbnail))
                 run("INSERT OR IGNORE INTO seen VALUES (?)", (doc,))
             if documents or replaced or changed:
                 self._advance()

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from nearfar.frontend import AudioError, AudioFrontend, AudioSettings
-from nearfar.frontend.log_mel import log_mel
+from nearfar.frontend import AudioError, AudioFrontend
 from nearfar.frontend.sound import decode_sound
 from nearfar.learn.data.noted import Noted, check_bad_rows, content_key, nothing_read, numbered, passed_over
 from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
+from nearfar.learn.data.stored_sound import Samples, as_heard, as_stored, band_moments, measured
 from nearfar.learn.data.textfile import TextFile, append_text
 from nearfar.learn.data.whole import write_whole
 from nearfar.recipe.audio import AudioFolderSource, AudioSource
@@ -25,12 +25,6 @@ from nearfar.sources.clips import ClipFolder
 from nearfar.sources.document import ReadReport
 
 Ints = npt.NDArray[np.int64]
-Samples = npt.NDArray[np.float32]
-
-FULL_SCALE = 32768.0
-"""The number that stands for 1 where samples are stored."""
-
-_MEASURED = 2_000  # recordings that mean and deviation are taken over
 
 
 @dataclass(frozen=True)
@@ -93,7 +87,7 @@ class ClipCorpus:
 
     def waves(self, number: int) -> Samples:
         """The samples of a recording (t,) in [-1, 1]."""
-        return (self.stored(number) / np.float32(FULL_SCALE)).astype(np.float32)
+        return as_heard(self.stored(number))
 
     @classmethod
     def open(cls, directory: Path) -> ClipCorpus:
@@ -156,7 +150,8 @@ def prepare_clips(
     )
     np.savez(directory / "clips.npz", starts=starts, labels=labels, sessions=session, attributes=attribute, side=side)
     samples = np.memmap(directory / "samples.bin", dtype=np.int16, mode="r")
-    mean, std = _moments(samples, starts, np.flatnonzero(side == TRAIN), frontend, seed)
+    training = measured(np.flatnonzero(side == TRAIN), seed)
+    mean, std = band_moments((samples[starts[n] : starts[n + 1]] for n in training), frontend.settings)
     counts = ClipCounts(
         clips=len(side),
         train=int((side == TRAIN).sum()),
@@ -180,11 +175,6 @@ def prepare_clips(
     return ClipCorpus.open(directory)
 
 
-def of_stored(settings: AudioSettings) -> AudioFrontend:
-    """What makes stored recordings fit a graph: they are trimmed already."""
-    return AudioFrontend(settings.model_copy(update={"trim": False}))
-
-
 def _decoded(
     source: ClipReader, frontend: AudioFrontend, report: ReadReport, progress: Callable[[int], None]
 ) -> Iterator[tuple[Clip, npt.NDArray[np.int16]]]:
@@ -198,10 +188,7 @@ def _decoded(
         except AudioError as error:
             report.skip(clip.location, error.reason, detail=error.detail)
             continue
-        whole = (
-            np.rint(samples[frontend.spoken(samples)] * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-        )
-        yield clip, whole
+        yield clip, as_stored(samples[frontend.spoken(samples)])
 
 
 def _write(clips: Iterator[tuple[Clip, npt.NDArray[np.int16]]], directory: Path) -> tuple[Noted, list[int]]:
@@ -215,22 +202,3 @@ def _write(clips: Iterator[tuple[Clip, npt.NDArray[np.int16]]], directory: Path)
             noted.add(clip, content_key(content))
             lengths.append(len(samples))
     return noted, lengths
-
-
-def _moments(
-    samples: npt.NDArray[np.int16], starts: Ints, numbers: Ints, frontend: AudioFrontend, seed: int
-) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each band over (a sample of) the training recordings."""
-    if len(numbers) > _MEASURED:
-        numbers = np.sort(np.random.default_rng([seed, 5]).permutation(numbers)[:_MEASURED])
-    bands, fits = frontend.settings.bands, of_stored(frontend.settings)
-    count, total, squares = 0, np.zeros(bands), np.zeros(bands)
-    for number in numbers:
-        heard = (samples[starts[number] : starts[number + 1]] / np.float32(FULL_SCALE)).astype(np.float32)
-        spectrum = log_mel(fits.fitted(heard)[None], frontend.settings)[0].astype(np.float64)
-        count += spectrum.shape[1]
-        total += spectrum.sum(axis=1)
-        squares += np.square(spectrum).sum(axis=1)
-    mean = total / max(1, count)
-    std = np.sqrt(np.maximum(squares / max(1, count) - np.square(mean), 0.0))
-    return mean.tolist(), std.tolist()

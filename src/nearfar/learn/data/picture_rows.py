@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from nearfar.errors import DataError
 from nearfar.learn.data.batches import Share
 from nearfar.learn.data.identity_batches import IdentityBatches, trained_identities
+from nearfar.learn.data.picture_store import StoredPictures
 from nearfar.learn.data.pictures import Ints, PictureCorpus
 from nearfar.learn.data.split import TRAIN
 from nearfar.learn.views import Draws, Views, plain
@@ -165,12 +166,12 @@ def turned_by(pixels: Tensor, eighths: Ints) -> Tensor:
     return made
 
 
-def stored(corpus: PictureCorpus, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Tensor:
+def stored(corpus: StoredPictures, numbers: Sequence[int] | npt.NDArray[np.int64]) -> Tensor:
     """Some pictures as they lie on disk, (n, c, S, S)."""
     return torch.from_numpy(np.ascontiguousarray(corpus.pixels[np.asarray(numbers)]))
 
 
-def as_on_device(corpus: PictureCorpus, numbers: Ints, size: int, fit: Literal["crop", "squash"]) -> Tensor:
+def as_on_device(corpus: StoredPictures, numbers: Ints, size: int, fit: Literal["crop", "squash"]) -> Tensor:
     """Some pictures as the device sees them, without chance: (n, c, size, size) float32 in [0, 1].
 
     Args:

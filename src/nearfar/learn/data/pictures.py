@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nearfar.frontend.image import PictureError, decode, resize
+from nearfar.frontend.image import PictureError, decode
 from nearfar.learn.data.noted import Noted, check_bad_rows, content_key, nothing_read, numbered, passed_over
+from nearfar.learn.data.picture_store import (
+    LOOKED_AT,
+    PictureWriter,
+    Pixels,
+    aspect_of,
+    moments,
+    open_pixels,
+    square,
+    store_format,
+    wanted_size,
+)
 from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION
 from nearfar.learn.data.textfile import TextFile, append_text
 from nearfar.learn.data.whole import write_whole
@@ -27,11 +38,6 @@ from nearfar.sources.images import DigitsSource as Digits
 from nearfar.sources.images import ImageFolder, ImageTable, Picture
 
 Ints = npt.NDArray[np.int64]
-Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.float32]
-
-_LOOKED_AT = 64  # pictures that say how large all of them are prepared, and in which number format
-_ROOM_FOR_CROPS = 1.5  # a crop of less than half of the area still has a pixel for each of the view's
-_MEASURED = 10_000  # pictures that mean and deviation are taken over
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,7 @@ class PictureCorpus:
         """Open a corpus that `prepare_pictures` wrote."""
         counts = PictureCounts(**json.loads((directory / "pictures.json").read_text("utf-8")))
         shape = (counts.pictures, counts.channels, counts.store_size, counts.store_size)
-        pixels = np.memmap(directory / "pixels.bin", dtype=counts.dtype, mode="r", shape=shape)
+        pixels = open_pixels(directory / "pixels.bin", shape, counts.dtype)
         with np.load(directory / "pictures.npz") as arrays:
             aspects, labels, side = (arrays[name] for name in ("aspects", "labels", "side"))
             unknown = np.full(counts.pictures, -1, np.int64)  # runs of earlier versions know of neither
@@ -163,11 +169,8 @@ def prepare_pictures(
     identity = isinstance(data.pairings[0], IdentityPairing)
     # A picture of nobody teaches nothing about anyone.
     source, report = open_source(data.source, unlabelled="skip" if identity else "keep"), ReadReport()
-    wanted = _wanted(frontend)
-    decoded = _decoded(source, frontend.channels, wanted, report, progress)
-    first = list(islice(decoded, _LOOKED_AT))
-    size, dtype = _format(first, frontend, wanted)
-    noted, aspects = _write(chain(first, decoded), directory, size, dtype)
+    decoded = _decoded(source, frontend.channels, wanted_size(frontend), report, progress)
+    noted, written = _write(decoded, directory, frontend)
     skipped, examples = passed_over(source.report, report)
     check_bad_rows(data, skipped, examples)
     if not noted.keys:
@@ -182,16 +185,16 @@ def prepare_pictures(
     )
     np.savez(
         directory / "pictures.npz",
-        aspects=np.array(aspects, np.float32),
+        aspects=np.array(written.aspects, np.float32),
         labels=labels,
         side=side,
         sessions=session,
         attributes=attribute,
     )
-    pixels = np.memmap(
-        directory / "pixels.bin", dtype=dtype, mode="r", shape=(len(side), frontend.channels, size, size)
+    pixels = open_pixels(
+        directory / "pixels.bin", (len(side), frontend.channels, written.size, written.size), written.dtype
     )
-    mean, std = _moments(pixels, np.flatnonzero(side == TRAIN), seed)
+    mean, std = moments(pixels, np.flatnonzero(side == TRAIN), seed)
     counts = PictureCounts(
         pictures=len(side),
         train=int((side == TRAIN).sum()),
@@ -199,8 +202,8 @@ def prepare_pictures(
         test=int((side == TEST).sum()),
         labelled=int((labels >= 0).sum()),
         twins_dropped=int((side == DROPPED).sum()),
-        store_size=size,
-        dtype=str(dtype),
+        store_size=written.size,
+        dtype=str(written.dtype),
         channels=frontend.channels,
         classes=classes,
         mean=mean,
@@ -224,69 +227,27 @@ def first_pictures(data: Data, frontend: ImageFrontendSettings, count: int) -> t
     """
     assert isinstance(data.source, ImageSource)
     source, report = open_source(data.source), ReadReport()
-    wanted = _wanted(frontend)
-    first = list(islice(_decoded(source, frontend.channels, wanted, report, lambda _: None), max(count, _LOOKED_AT)))
+    decoded = _decoded(source, frontend.channels, wanted_size(frontend), report, lambda _: None)
+    first = [one.pixels for one in islice(decoded, max(count, LOOKED_AT))]
     if not first:
         raise nothing_read("pictures", data, *passed_over(source.report, report))
-    size, dtype = _format(first[:_LOOKED_AT], frontend, wanted)
+    size, dtype = store_format(first[:LOOKED_AT], frontend)
     first = first[:count]
-    squares = [_square(d.pixels, size, dtype) for d in first]
-    aspects = np.array([d.pixels.shape[1] / d.pixels.shape[0] for d in first], np.float32)
-    return torch.from_numpy(np.stack(squares)), aspects
+    squares = [square(pixels, size, dtype) for pixels in first]
+    return torch.from_numpy(np.stack(squares)), np.array([aspect_of(pixels) for pixels in first], np.float32)
 
 
-def _wanted(frontend: ImageFrontendSettings) -> int:
-    """Height and width that pictures are stored with if they are as large."""
-    return frontend.store_size or round(_ROOM_FOR_CROPS * frontend.size)
-
-
-def _format(first: Sequence[_Decoded], frontend: ImageFrontendSettings, wanted: int) -> tuple[int, np.dtype[Any]]:
-    """Height and width that pictures are stored with, and their number format, by the first few of them."""
-    size = frontend.store_size or min(wanted, max((min(d.pixels.shape[:2]) for d in first), default=wanted))
-    return size, np.result_type(*(d.pixels.dtype for d in first)) if first else np.dtype(np.uint8)
-
-
-def _square(pixels: Pixels, size: int, dtype: np.dtype[Any]) -> Pixels:
-    """A picture squashed to (c, size, size)."""
-    return np.ascontiguousarray(resize(_as(pixels, dtype), size, size).transpose(2, 0, 1))
-
-
-def _write(pictures: Iterator[_Decoded], directory: Path, size: int, dtype: np.dtype[Any]) -> tuple[Noted, list[float]]:
-    """Store pixels and names; returns what is said of each picture, and its width divided by its height."""
-    noted, aspects = Noted(), list[float]()
-    with (directory / "pixels.bin").open("wb") as file, TextFile.writer(directory / "ids") as ids:
+def _write(
+    pictures: Iterator[_Decoded], directory: Path, frontend: ImageFrontendSettings
+) -> tuple[Noted, PictureWriter]:
+    """Store pixels and names; returns what is said of each picture, and what knows of their format."""
+    noted = Noted()
+    with (
+        PictureWriter(directory / "pixels.bin", frontend) as pixels,
+        TextFile.writer(directory / "ids") as ids,
+    ):
         for picture in pictures:
-            height, width = picture.pixels.shape[:2]
-            file.write(_square(picture.pixels, size, dtype).tobytes())
+            pixels.add(picture.pixels)
             append_text(ids, picture.of.id)
             noted.add(picture.of, picture.key)
-            aspects.append(width / height)
-    return noted, aspects
-
-
-def _as(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
-    """The same picture in another number format: a fraction of the largest number stays that fraction."""
-    if pixels.dtype == dtype:
-        return pixels
-    largest = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
-    fractions = pixels.astype(np.float32) / largest.get(pixels.dtype, 1.0)
-    if dtype not in largest:
-        return fractions
-    scaled: Pixels = np.rint(fractions.clip(0, 1) * largest[dtype]).astype(dtype)
-    return scaled
-
-
-def _moments(pixels: npt.NDArray[Any], numbers: Ints, seed: int) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over (a sample of) the training pictures, in [0, 1]."""
-    if len(numbers) > _MEASURED:
-        numbers = np.sort(np.random.default_rng([seed, 5]).permutation(numbers)[:_MEASURED])
-    scale = np.iinfo(pixels.dtype).max if np.issubdtype(pixels.dtype, np.integer) else 1.0
-    count, total, squares = 0, np.zeros(pixels.shape[1]), np.zeros(pixels.shape[1])
-    for first in range(0, len(numbers), 256):
-        block = pixels[numbers[first : first + 256]].astype(np.float64) / scale
-        count += block.shape[0] * block.shape[2] * block.shape[3]
-        total += block.sum(axis=(0, 2, 3))
-        squares += np.square(block).sum(axis=(0, 2, 3))
-    mean = total / max(1, count)
-    std = np.sqrt(np.maximum(squares / max(1, count) - np.square(mean), 0.0))
-    return mean.tolist(), std.tolist()
+    return noted, pixels

@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.errors import DataError
-from nearfar.learn.data.split import DROPPED, TEST, TRAIN, VALIDATION, sides_by_component, sides_by_group
+from nearfar.learn.data.split import DROPPED, SIDES, TEST, TRAIN, VALIDATION, sides_by_component, sides_by_group
 from nearfar.learn.data.textfile import text_key
 from nearfar.recipe.data import Split
 
 Ints = npt.NDArray[np.int64]
 Sides = npt.NDArray[np.int8]
 
-_SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 _NAMED = 3  # identities in a message
 
 
@@ -53,7 +52,7 @@ def sides_of(
     Raises:
         DataError: a split by group without groups, or an identity on two sides.
     """
-    given = np.array([_SIDES.get(name, -1) for name in splits], np.int8)
+    given = np.array([SIDES.get(name, -1) for name in splits], np.int8)
     names = np.array([text_key(label) for label in labels], np.int64)
     whole = _groups(groups, keys, kind) if split.by == "group" else names
 
@@ -126,7 +125,7 @@ def _refuse_leaks(side: Sides, labels: Sequence[str], split: Split) -> None:
     torn = {label: lies for label, lies in counts.items() if len(lies) > 1}
     if not torn:
         return
-    called = {number: name for name, number in _SIDES.items()}
+    called = {number: name for name, number in SIDES.items()}
     named = "; ".join(
         f"{label} ({', '.join(f'{lies[number]} in {called[number]}' for number in sorted(lies))})"
         for label, lies in list(torn.items())[:_NAMED]

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 TRAIN, VALIDATION, TEST, DROPPED = 0, 1, 2, 3
 
+SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+"""What sources call the sides -> side."""
+
 _SHINGLE_WORDS = 5
 _SKETCH_SHARE = 4  # one shingle in four is remembered
 _NEAR_DUPLICATE = 0.5

@@ -17,7 +17,7 @@ from nearfar.frontend.cells import MISSING
 from nearfar.frontend.settings import IgnoredColumn, TableSettings
 from nearfar.frontend.table import TableFrontend
 from nearfar.frontend.table_columns import ColumnChoice, ColumnSummary, TableLook
-from nearfar.learn.data.split import TEST, TRAIN, VALIDATION, sides_by_component, sides_by_group
+from nearfar.learn.data.split import SIDES, TEST, TRAIN, VALIDATION, sides_by_component, sides_by_group
 from nearfar.learn.data.textfile import TextFile, append_text, text_key
 from nearfar.learn.data.whole import write_whole
 from nearfar.recipe.data import Data
@@ -27,7 +27,6 @@ from nearfar.sources.row_table import RowTable, TableRow
 Ints = npt.NDArray[np.int64]
 
 _AT_A_TIME = 4096
-_SIDES = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
 @dataclass(frozen=True)
@@ -166,6 +165,11 @@ class _Noted:
         self.groups.append(text_key(row.group))
 
 
+def missing_texts(frontend: TableFrontendSettings) -> tuple[str, ...]:
+    """The texts that stand for nothing."""
+    return MISSING if frontend.missing is None else ("", *frontend.missing)
+
+
 def look_at(
     source: RowTable, frontend: TableFrontendSettings, progress: Callable[[int], None] = lambda _: None
 ) -> tuple[TableLook, _Noted]:
@@ -174,7 +178,7 @@ def look_at(
     Raises:
         DataError: where nothing could be read.
     """
-    look, noted = TableLook(MISSING if frontend.missing is None else ("", *frontend.missing)), _Noted()
+    look, noted = TableLook(missing_texts(frontend)), _Noted()
     for row in source.rows():
         look.add(row.cells)
         noted.add(row)
@@ -234,7 +238,7 @@ def _sides(noted: _Noted, data: Data, seed: int) -> npt.NDArray[np.int8]:
             "data.split.by is group, but no row has a group: name data.source.columns.group, or set data.split.by to random"
         )
     groups = np.where(groups == text_key(""), keys, groups)
-    given = np.array([_SIDES.get(name, -1) for name in noted.splits], np.int8)
+    given = np.array([SIDES.get(name, -1) for name in noted.splits], np.int8)
 
     def drawn(some: npt.NDArray[np.bool_], validation: float, test: float) -> npt.NDArray[np.int8]:
         if split.by == "group":

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from nearfar.errors import DataError
 from nearfar.evaluate.faults import inject_windows
+from nearfar.frontend.windows import LEAST_PRESENT
 from nearfar.learn.data.batches import Share
 from nearfar.learn.data.frames import MachineFrames, SeriesCorpus
 from nearfar.learn.data.split import TRAIN
@@ -22,8 +23,6 @@ from nearfar.recipe.series import FaultContrast, Faults, HealthyPairing
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-LEAST_PRESENT = 0.5
-"""Share of its values that a window must have; the monitor scores no others either."""
 _ROWS_A_WINDOW = 8  # windows that overlap by more than seven eighths share a row of an epoch
 
 

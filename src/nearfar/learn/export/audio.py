@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from nearfar.learn.encoders.audio import AudioEncoder
+from nearfar.learn.encoders.hf_audio import HuggingFaceSoundEncoder
 from nearfar.learn.export.compact_basis import compact_basis
 from nearfar.learn.export.encoder_check import INT8_AGREEMENT
 from nearfar.learn.export.static_int8 import convolutions_in_int8
@@ -23,9 +24,12 @@ from nearfar.learn.export.tracing import EPSILON, traced, weights_in_int8
 
 _COMPARED = 8  # batches of examples
 
+SoundEncoder = AudioEncoder | HuggingFaceSoundEncoder
+"""What takes samples (n, t)."""
+
 
 def export_audio_graph(
-    encoder: AudioEncoder,
+    encoder: SoundEncoder,
     *,
     dim: int | None,
     quantise: str,
@@ -34,7 +38,7 @@ def export_audio_graph(
     """The ONNX graph of an encoder of sound.
 
     In int8 are the weights and activations of its convolutions, whose ranges `calibration` shows, and the weights of the last matrix
-    product. The spectrogram stays float.
+    product. The spectrogram stays float. Of a pretrained model it is the weights of its matrix products.
 
     Args:
         encoder: the trained encoder; stays as it is.
@@ -51,15 +55,19 @@ def export_audio_graph(
         ValueError: int8 without recordings to calibrate with.
     """
     shipped = _Shipped(copy.deepcopy(encoder), dim or encoder.dim).eval().cpu()
-    frame = encoder.log_mel.basis.shape[2]
-    example = torch.zeros(2, 40 * frame)
-    shapes = {"pcm": {0: torch.export.Dim("n"), 1: torch.export.Dim("t", min=8 * frame)}}
+    if isinstance(encoder, HuggingFaceSoundEncoder):
+        frame, shortest, longest = encoder.frame, encoder.shortest, encoder.longest
+    else:
+        frame, shortest, longest = encoder.log_mel.basis.shape[2], 8 * encoder.log_mel.basis.shape[2], None
+    example = torch.zeros(2, 5 * shortest if longest is None else longest // 3)
+    shapes = {"pcm": {0: torch.export.Dim("n"), 1: torch.export.Dim("t", min=shortest, max=longest)}}
     model = traced(shipped, {"pcm": example}, ["embedding"], shapes)
     if quantise == "int8":
-        feeds = ({"pcm": batch} for batch in calibration)
-        model = convolutions_in_int8(model, feeds, float_nodes=_of_spectrum(model, encoder))
+        if not isinstance(encoder, HuggingFaceSoundEncoder):
+            feeds = ({"pcm": batch} for batch in calibration)
+            model = convolutions_in_int8(model, feeds, float_nodes=_of_spectrum(model, encoder))
         model = weights_in_int8(model, op_types_to_quantize=["MatMul"])
-    return bytes(compact_basis(model, frame).SerializeToString())
+    return bytes((compact_basis(model, frame) if frame is not None else model).SerializeToString())
 
 
 class AudioGraph(NamedTuple):
@@ -77,7 +85,7 @@ class AudioGraph(NamedTuple):
 
 
 def choose_audio_graph(
-    encoder: AudioEncoder,
+    encoder: SoundEncoder,
     *,
     dim: int | None,
     quantise: str,
@@ -105,7 +113,7 @@ def choose_audio_graph(
 
 @torch.no_grad()
 def _agreement(
-    encoder: AudioEncoder, content: bytes, batches: Sequence[npt.NDArray[np.float32]], dim: int | None
+    encoder: SoundEncoder, content: bytes, batches: Sequence[npt.NDArray[np.float32]], dim: int | None
 ) -> float:
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -121,7 +129,7 @@ def _agreement(
 class _Shipped(nn.Module):
     """What ships of an encoder of sound: the first `dim` components at unit length."""
 
-    def __init__(self, encoder: AudioEncoder, dim: int) -> None:
+    def __init__(self, encoder: SoundEncoder, dim: int) -> None:
         super().__init__()
         self.encoder, self.dim = encoder, dim
 

@@ -66,6 +66,8 @@ def _name_outputs(model: onnx.ModelProto, names: Sequence[str]) -> None:
     for node in model.graph.node:
         for values in (node.input, node.output):
             values[:] = [new.get(old, old) for old in values]
+    for tensor in model.graph.initializer:  # what depends on constants only has become one
+        tensor.name = new.get(tensor.name, tensor.name)
     for output, name in zip(model.graph.output, names, strict=True):
         output.name = name
 

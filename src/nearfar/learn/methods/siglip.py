@@ -2,60 +2,52 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from nearfar.learn.losses import Negatives, siglip
-from nearfar.learn.methods.two_towers import Embedded, TwoTowers
-
-_COLDEST, _HOTTEST = 0.005, 1.0
+from nearfar.learn.losses import siglip
+from nearfar.learn.methods.joint import Embedded, Joint
 
 
-class SigLip(TwoTowers):
-    """Whether a picture and a text belong together is asked of every pair of the batch by itself.
+class SigLip(Joint):
+    """Whether two items belong together is asked of every pair of the batch by itself.
 
     Args:
-        image_tower: gives (n, image_dim).
-        text_tower: gives (n, text_dim).
-        image_dim: components of what the image tower gives.
-        text_dim: components of what the text tower gives.
-        projection: components of the common space.
-        temperature: divides the cosines; the value at the first step, from where it learns between 0.005 and 1.
-        bias: added to each logit; the value at the first step. About the logarithm of the share of pairs that are positive.
+        towers: encoder by name.
+        projections: into the common space, by the same names.
+        streams: names of the two towers of each kind of pairs.
+        frozen: towers whose encoder stays as it is.
+        temperature: divides the cosines; the value at the first step. From 0.005 to 1.
+        learned: whether it is trained along, within those bounds, for each kind of pairs its own.
+        bias: added to each logit; the value at the first step, from where each kind of pairs learns its own. About the logarithm of the
+            share of pairs that are positive.
     """
+
+    coldest, hottest = 0.005, 1.0
 
     def __init__(
         self,
-        image_tower: nn.Module,
-        text_tower: nn.Module,
+        towers: Mapping[str, nn.Module],
+        projections: Mapping[str, nn.Module],
+        streams: Sequence[tuple[str, str]],
         *,
-        image_dim: int,
-        text_dim: int,
-        projection: int = 128,
+        frozen: Collection[str] = (),
         temperature: float = 0.1,
+        learned: bool = True,
         bias: float = -10.0,
     ) -> None:
-        super().__init__(image_tower, text_tower, image_dim=image_dim, text_dim=text_dim, projection=projection)
-        if not _COLDEST <= temperature <= _HOTTEST:
-            raise ValueError(f"temperature is {temperature}, and must be from {_COLDEST} to {_HOTTEST}")
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
-        self.bias = nn.Parameter(torch.tensor(bias))
+        super().__init__(towers, projections, streams, frozen=frozen, temperature=temperature, learned=learned)
+        self.bias = nn.Parameter(torch.full((len(streams),), bias))
 
-    def loss(self, embedded: Embedded, further: Sequence[Negatives] = ()) -> Tensor:
-        """The pairwise sigmoid loss over the batch."""
+    def contrast(self, links: Embedded, stream: int) -> Tensor:
+        """The pairwise sigmoid loss over the links."""
         return siglip(
-            embedded.images,
-            embedded.texts,
-            torch.arange(len(embedded.images), device=embedded.images.device),
-            temperature=self.log_temperature.exp(),
-            bias=self.bias,
-            ignored=embedded.ignored,
+            links.left,
+            links.right,
+            torch.arange(len(links.left), device=links.left.device),
+            temperature=self.temperature[stream],
+            bias=self.bias[stream],
+            ignored=tuple(self.ignored(links, stream).values()),
         )
-
-    @torch.no_grad()
-    def follow(self, step: int, total_steps: int) -> None:
-        """Bring the temperature back into its bounds."""
-        self.log_temperature.clamp_(math.log(_COLDEST), math.log(_HOTTEST))

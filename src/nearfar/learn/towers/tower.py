@@ -20,7 +20,7 @@ Inputs = tuple[Tensor, ...]
 TowerFrontend = TextSettings | ImageSettings | AudioSettings | SeriesSettings | TableSettings
 
 
-class RefusedItem(Exception):
+class RefusedItem(Exception):  # noqa: N818 - caught and counted, it is no failure
     """An item that cannot be used: one half of a pair is missing then.
 
     Args:
@@ -151,11 +151,11 @@ class Tower(Protocol):
         """Open what `ItemWriter.finish` left."""
         ...
 
-    def encoder(self, items: Items, *, dim: int, started: bool = True) -> nn.Module:
+    def encoder(self, items: Any, *, dim: int, started: bool = True) -> nn.Module:
         """The encoder with fresh weights from torch's own generator; an `Embeds`.
 
         Args:
-            items: for what was fitted (vocabulary, mean and deviation).
+            items: those that `open` gave, for what was fitted (vocabulary, mean and deviation).
             dim: of the common space, for encoders that go there without a projection.
             started: with the weights that the settings say to start from. A checkpoint is loaded without.
 
@@ -164,13 +164,13 @@ class Tower(Protocol):
         """
         ...
 
-    def graph(self, encoder: nn.Module, items: Items, *, quantise: str, calibration: Ints) -> bytes:
+    def graph(self, encoder: nn.Module, items: Any, *, quantise: str, calibration: Ints) -> bytes:
         """The ONNX model of a trained encoder: inputs as the frontend gives them, output `embedding`, float32 (n, encoder.dim),
         whose direction counts and whose length does not.
 
         Args:
             encoder: of this tower; stays as it is.
-            items: of this tower.
+            items: those that `open` gave.
             quantise: `int8` or `none`.
             calibration: numbers of some training items, for quantisers that look at activations.
         """

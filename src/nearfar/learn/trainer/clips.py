@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
@@ -15,10 +14,12 @@ from nearfar.evaluate.health import measure_health
 from nearfar.evaluate.verification import Trials, equal_error_rate
 from nearfar.frontend import AudioFrontend
 from nearfar.learn.data.clip_rows import ClipBatch, parts_of
-from nearfar.learn.data.clips import ClipCorpus, Ints, of_stored
+from nearfar.learn.data.clips import ClipCorpus, Ints
 from nearfar.learn.data.split import VALIDATION
+from nearfar.learn.data.stored_sound import of_stored
 from nearfar.learn.encoders.audio import AudioEncoder
 from nearfar.learn.methods.image_method import ImageMethod
+from nearfar.learn.trainer.eval_mode import in_eval_mode
 from nearfar.learn.trainer.neighbours import Neighbours
 from nearfar.learn.trainer.pictures import ViewSteps
 from nearfar.learn.views.audio import SoundViews
@@ -126,7 +127,7 @@ class ClipFigures:
     def _viewed_by(self, encoder: AudioEncoder) -> list[Vectors]:
         device = encoder.mean.device
         batch = ClipBatch(self._viewed.parts.to(device), self._viewed.draws.to(device), *self._viewed[2:])
-        with _in_eval_mode(encoder), torch.no_grad():
+        with in_eval_mode(encoder), torch.no_grad():
             return [_units(encoder(view), None) for view in spectra_of(self._views, encoder, batch)]
 
     def _embedded(self, method: ImageMethod, numbers: Ints) -> Vectors:
@@ -165,7 +166,7 @@ def embed_waves(encoder: AudioEncoder, waves: Sequence[Samples], dim: int | None
         dim: keep only the first so many components, before scaling to unit length.
     """
     made = np.zeros((len(waves), dim or encoder.dim), np.float32)
-    with _in_eval_mode(encoder):
+    with in_eval_mode(encoder):
         order = sorted(range(len(waves)), key=lambda number: len(waves[number]))
         for length, group in groupby(order, key=lambda number: len(waves[number])):
             alike = list(group)
@@ -180,15 +181,3 @@ def embed_waves(encoder: AudioEncoder, waves: Sequence[Samples], dim: int | None
 def _units(vectors: Tensor, dim: int | None) -> Vectors:
     unit: Vectors = nn.functional.normalize(vectors[:, :dim].float(), dim=-1).cpu().numpy()
     return unit
-
-
-@contextmanager
-def _in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """Each part is afterwards in the mode in which it was."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True

@@ -236,12 +236,17 @@ def _check_shared_out(recipe: Recipe, rows: int, method: nn.Module) -> None:
         key, value = ("train.chunk", training.chunk) if in_chunks else ("train.devices", training.devices)
         raise RunError(
             f"{key} is {value}, but the model has {layer}, which normalises by the other items that go through it at the "
-            "same time: in parts, the batch would have another gradient than as a whole. " + _without(recipe, key)
+            "same time: in parts, the batch would have another gradient than as a whole. "
+            + _without(recipe, key, layer)
         )
 
 
-def _without(recipe: Recipe, key: str) -> str:
+def _without(recipe: Recipe, key: str, layer: str) -> str:
     """What to do where the batch cannot be whole, as `key` has it, for the statistics that a layer takes of it."""
+    if recipe.modality == "joint":
+        name = layer.removeprefix("towers.").split(".")[0]
+        own = f"set towers.{name}.encoder.norm to group, or " if recipe.towers[name].kind == "image" else ""
+        return f"Tower '{name}' has it: {own}set towers.{name}.frozen where it starts from trained weights; or leave {key} out."
     if recipe.modality == "audio":
         return f"All encoders of recordings have such layers: leave {key} out (train.batch_size lowers memory, too)."
     group = "set encoder.norm to group" if recipe.modality == "image" else "use GroupNorm in its place"

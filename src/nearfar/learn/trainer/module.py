@@ -55,7 +55,7 @@ class ContrastiveModule(L.LightningModule):
         self.surroundings.remember(batch, embedded, step)
         temperature = getattr(self.method, "log_temperature", None)
         if isinstance(temperature, Tensor) and temperature.requires_grad:
-            self.log("temperature", self.method.temperature.detach(), batch_size=1)
+            self.log("temperature", self.method.temperature.detach().mean(), batch_size=1)
         return loss
 
     def _embedded(self, batch: Any) -> Any:

@@ -83,14 +83,7 @@ class SoundViews:
         """
         if not self.settings.time_mask and not self.settings.frequency_mask:
             return spectrum
-        hidden = [
-            _within(limits, size).unsqueeze(other)
-            for limits, size, other in (
-                (draws.frequency, spectrum.shape[1], 2),
-                (draws.time, spectrum.shape[2], 1),
-            )
-        ]
-        return spectrum.masked_fill(hidden[0] | hidden[1], 0.0)
+        return with_hidden(spectrum, time=draws.time, frequency=draws.frequency)
 
     def _one(self, waves: Tensor, draws: SoundDraws) -> Tensor:
         """A view (n, length) of each part (n, reach)."""
@@ -113,6 +106,18 @@ class SoundViews:
         return waves * draws.gain.unsqueeze(1)
 
 
+def with_hidden(spectrum: Tensor, *, time: Tensor, frequency: Tensor) -> Tensor:
+    """Put 0 where frames and bands are hidden.
+
+    Args:
+        spectrum: (n, bands, frames), its mean 0.
+        time: (n, 2), first and last of the frames that are hidden, as shares of all; equal for none.
+        frequency: (n, 2), likewise of the bands.
+    """
+    bands, frames = hidden_places(frequency, spectrum.shape[1]), hidden_places(time, spectrum.shape[2])
+    return spectrum.masked_fill(bands.unsqueeze(2) | frames.unsqueeze(1), 0.0)
+
+
 def _at_speed(waves: Tensor, speed: Tensor, length: int) -> Tensor:
     """The first `length` samples (n, length) of sounds (n, t) played faster or slower, between samples on a straight line."""
     if bool((speed == 1).all()):
@@ -130,7 +135,7 @@ def _taken(store: Tensor, at: Tensor, length: int) -> Tensor:
     return store.to(at.device)[places]
 
 
-def _within(limits: Tensor, size: int) -> Tensor:
+def hidden_places(limits: Tensor, size: int) -> Tensor:
     """Which of `size` places lie within limits (n, 2) that are shares of all, (n, size)."""
     middle = (torch.arange(size, device=limits.device) + 0.5) / size
     return (middle >= limits[:, :1]) & (middle < limits[:, 1:])
