@@ -282,9 +282,7 @@ class Manifest(Block):
             raise ValueError("dim must be the number of components of an embedding, 1 or more")
         sides = list(self.frontend.towers) if isinstance(self.frontend, JointSettings) else get_args(Side)
         if set(self.towers) != set(sides):
-            raise ValueError(
-                f"towers must be {' and '.join(sides)}, not {', '.join(sorted(self.towers)) or 'none'}"
-            )
+            raise ValueError(f"towers must be {' and '.join(sides)}, not {', '.join(sorted(self.towers)) or 'none'}")
         if (self.joint is not None) != (self.kind == "joint-encoder"):
             raise ValueError("the block joint is of kind joint-encoder, which cannot do without it")
         if (

@@ -52,7 +52,7 @@ def text_draft(trained: TrainedPairs, model: TextModel, prefixes: Sequence[int],
     counts, taught = trained.corpus.counts, trained.prepared.taught if trained.asymmetric else None
     manifest = Manifest(
         name=trained.recipe.name,
-        towers={side: Tower(graph=graph) for side, graph in names.items()},  # type: ignore[misc]
+        towers={side: Tower(graph=graph) for side, graph in names.items()},
         dim=model.dim,
         dims=tuple(sorted(d for d in prefixes if d < model.dim)),
         teacher=TeacherRecord(name=taught.name, digest=taught.digest) if taught else None,
