@@ -46,7 +46,7 @@ from tools.objectives import (
 )
 from tools.products import four_products
 from tools.results import Figures, figure, prefixed
-from tools.turns import Stopwatch, in_turns, wall_seconds
+from tools.turns import in_turns, stopwatch_of
 
 Run = Callable[[], object]
 Plan = Sequence[tuple[int, int, tuple[str, ...]]]
@@ -143,7 +143,7 @@ class _Bench:
             seconds=min(wanted, left),
             fewest=1,
             turn_seconds=sum(first.values()),
-            stopwatch=_stopwatch(self.device),
+            stopwatch=stopwatch_of(self.device),
         )
         self.pace |= {(name, d): float(np.median(found)) / (n * n * d) for name, found in taken.items()}
         return figures | _times(taken, f"{n}_d{d}")
@@ -179,7 +179,7 @@ class _Bench:
                 run()
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats(self.device)
-            seconds = _stopwatch(self.device)(run)
+            seconds = stopwatch_of(self.device)(run)
             return seconds, torch.cuda.max_memory_allocated(self.device) if on_gpu else None
         except Exception as error:
             _tell(f"GPU: {name or 'ours'} cannot do n = {n}, d = {d}: {type(error).__name__}: {error}")
@@ -232,22 +232,6 @@ def _siglip_kernel(x: Tensor, y: Tensor) -> Callable[[], Tensor]:
     log_scale = torch.tensor(-math.log(SIGMOID_TEMPERATURE), device=x.device)
     bias = torch.tensor(SIGMOID_BIAS, device=x.device)
     return lambda: fused_siglip_loss(x, y, log_scale, bias)
-
-
-def _stopwatch(device: torch.device) -> Stopwatch:
-    """Times what the device does, where that is not what the CPU does."""
-    if device.type != "cuda":
-        return wall_seconds
-
-    def seconds(run: Run) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end)) / 1e3
-
-    return seconds
 
 
 def _free() -> None:

@@ -90,6 +90,22 @@ def test_a_record_of_other_things_is_refused():
         made_manifest(joint=None)
     with pytest.raises(ValidationError):
         ScoreScale(query="text", items="image", mean=0.0, spread=0.0)
+    with pytest.raises(ValidationError, match="cosine, not euclidean"):
+        made_manifest(similarity="euclidean")
+
+
+@pytest.mark.parametrize("size", [{"mean": 1e308}, {"mean": float("nan")}, {"spread": 5e-324}, {"spread": 1e300}])
+def test_a_scale_that_no_cosines_have_is_refused(size: dict[str, float]):
+    with pytest.raises(ValidationError):
+        ScoreScale(**({"query": "text", "items": "image", "mean": 0.0, "spread": 0.1} | size))
+
+
+def test_a_record_names_towers_that_are_there_each_pair_once():
+    scale = ScoreScale(query="text", items="image", mean=0.0, spread=0.1)
+    with pytest.raises(ValidationError, match="names sound, which is no tower"):
+        made_manifest(joint=JointRecord(trained=(("text", "sound"),)))
+    with pytest.raises(ValidationError, match="must differ by query and items"):
+        JointRecord(trained=(("text", "image"),), scales=(scale, scale))
 
 
 def test_the_card_has_a_line_for_each_direction():

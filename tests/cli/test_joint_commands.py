@@ -184,6 +184,78 @@ def test_mistakes_of_indexing_are_one_line(
     assert said in line
 
 
+def test_measuring_on_a_table_of_partners(nearfar: Command, folder: Path, tmp_path: Path) -> None:
+    lines = [["photo", "log", "kind"]]
+    for number in range(4):
+        for colour in COLOURS:
+            picture(COLOURS[colour], number).save(tmp_path / f"{colour}-{number}.png")
+            lines.append([f"{colour}-{number}.png", f"a {colour} thing {number}", colour])
+    lines += [["none.png", "a red thing", "red"], ["red-0.png", "", "red"]]
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    arguments = ("evaluate", folder / "b", tmp_path / "t.csv", "--item", "image=photo", "--item", "text=log")
+    code, out, err = nearfar(*arguments, "--label", "kind", "--json", tmp_path / "f.json")
+    assert code == 0
+    assert "skipped 1: no such file" in err
+    assert "12 rows; 2 with fewer than two sides left out; different items: 12 of text, 12 of image" in out
+    assert "text → image" in out
+    figures = json.loads((tmp_path / "f.json").read_text())
+    assert figures["bundle"]["image_to_text_precision_at_10"]["value"] == 1.0  # colours are all that its towers see
+    assert figures["bundle"]["text_to_image_recall_at_1"]["value"] == 1.0
+    assert figures["chance"]["text_to_image_precision_at_10"]["value"] < 1.0
+    code, out, _ = nearfar(*arguments)
+    assert (code, "one among the first ten" in " ".join(out.split())) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "say which column is for which, of --item text=COLUMN"),
+        (("--item", "image=photo"), "partners are of two towers or more"),
+        (("--item", "image=photo", "--item", "video=log"), "there is no tower 'video'"),
+        (("--item", "image=foto", "--item", "text=log"), 'there is no column "foto"; did you mean "photo"?'),
+        (("--item", "image=log", "--item", "text=log"), "nothing in it can look for a partner"),
+        (("--item", "image=photo", "--item", "text=log", "--query", "log"), "--query: not of use"),
+    ],
+)
+def test_mistakes_of_measuring_are_one_line(
+    nearfar: Command, folder: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    code, _, err = nearfar("evaluate", folder / "b", folder / "parts.csv", *arguments)
+    assert code == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert said in line
+
+
+def test_duplicates_among_several_modalities(nearfar: Command, index: Path, folder: Path) -> None:
+    code, _, err = nearfar("dedupe", index)
+    assert (code, "give one (--threshold 0.98)" in err) == (2, True)
+    code, out, _ = nearfar("dedupe", index, "--threshold", "0.9999")
+    assert (code, "could go" in out) == (0, True)
+    code, out, _ = nearfar("dedupe", folder / "b", folder / "files", "--tower", "image")
+    assert (code, "3 items" in out) == (0, True)
+
+
+def test_a_file_of_other_sensors_is_named(nearfar: Command, index: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text("time,heat\n0,1\n1,2\n")
+    code, _, err = nearfar("search", index, "--series", tmp_path / "other.csv")
+    assert code == 2
+    assert "other.csv: no value of a known channel (it has heat; known are red, green, blue)" in err
+
+
+def test_rows_like_one_of_a_tower_of_rows(nearfar: Command, folder: Path) -> None:
+    code, out, _ = nearfar(
+        "similar", folder / "b", folder / "parts.csv", "--row", "3", "--tower", "table", "--id", "part"
+    )
+    assert code == 2  # ids of rows are those of the column
+    code, out, _ = nearfar(
+        "similar", folder / "b", folder / "parts.csv", "--row", "p2", "--tower", "table", "--id", "part"
+    )
+    assert (code, "p3" in out) == (0, True)
+    code, _, err = nearfar("similar", folder / "b", folder / "parts.csv", "--row", "p2", "--tower", "image")
+    assert (code, "this tower is of image, and has no rows to compare" in err) == (2, True)
+
+
 def test_an_index_of_texts_takes_no_pictures(nearfar: Command, folder: Path, tmp_path: Path) -> None:
     write_tiny_bundle(tmp_path / "b")
     assert nearfar("index", tmp_path / "b", folder / "files" / "note.md", "-o", tmp_path / "i")[0] == 0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from pydantic import ValidationError
 
 from nearfar.errors import DataError
 from nearfar.frontend.fit_series import fit_series
@@ -313,3 +314,8 @@ class TestFrontend:
             list(frontend.feeds([np.zeros((4, 2)), np.zeros((4, 3))], "document", 8))
         with pytest.raises(DataError, match="window 0 is str"):
             list(frontend.feeds(["pump.csv"], "document", 8))
+
+
+def test_a_window_that_fills_the_memory_is_refused():
+    with pytest.raises(ValidationError, match="a window of 1000000000 frames"):
+        simple("a", window=10**9)

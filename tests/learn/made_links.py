@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from nearfar.learn.data.joint import Ints, JointCorpus, JointCounts, Sides, Stre
 from nearfar.learn.data.split import TRAIN, VALIDATION
 from nearfar.learn.encoders.projection import build_projection
 from nearfar.learn.methods.joint import Joint
+from nearfar.learn.towers.frozen import Frozen
 from nearfar.learn.towers.tower import Inputs
 
 WIDTHS = {"text": 6, "image": 5, "audio": 4}
@@ -108,10 +109,22 @@ def made_items(corpus: JointCorpus, *, seed: int = 0, noise: float = 0.0) -> dic
     return made
 
 
-def made_method(kind: type[Joint], corpus: JointCorpus, *, seed: int = 0, norm: bool = False, **keys: Any) -> Any:
+def made_method(
+    kind: type[Joint],
+    corpus: JointCorpus,
+    *,
+    seed: int = 0,
+    norm: bool = False,
+    frozen: Collection[str] = (),
+    **keys: Any,
+) -> Any:
     """A method over linear encoders, in float64."""
     torch.manual_seed(seed)
-    towers = {tower: Linear(width, 7, norm=norm and tower == "image") for tower, width in WIDTHS.items()}
+    towers: dict[str, torch.nn.Module] = {}
+    for tower, width in WIDTHS.items():
+        towers[tower] = Linear(width, 7, norm=norm and tower == "image")
+        if tower in frozen:
+            towers[tower] = Frozen(towers[tower], stored=False)
     kinds = zip(WIDTHS, ("linear", "mlp", "linear"), strict=True)
     projections = {tower: build_projection(how, 7, SPACE) for tower, how in kinds}  # type: ignore[arg-type]
     streams = [(stream.left, stream.right) for stream in corpus.counts.streams]

@@ -76,6 +76,27 @@ def test_every_row_comes_once_in_a_pass_and_each_caption_in_time() -> None:
     assert len(np.unique(texts)) == 80
 
 
+def test_a_row_can_have_several_links_with_other_items_each() -> None:
+    captions = {row: [3 * row, 3 * row + 1, 3 * row + 2] for row in range(20)}
+    corpus = made_corpus(
+        [{"text": items, "image": [row]} for row, items in captions.items()], [Stream(0, "text", "image", 1.0)]
+    )
+    rows = JointRows.of(corpus, batch_size=15, seed=0, per_row=3)
+    assert len(rows) == 3 * 20, "a pass shows each row three times"
+    seen = []
+    for step in range(40):
+        links = rows[share(step)]
+        own, counts = links.rows.unique(return_counts=True)
+        assert counts.tolist() == [3] * 5
+        assert sorted(links.left.tolist()) == sorted(item for row in own.tolist() for item in captions[row])
+        seen += own.tolist()
+    assert np.bincount(seen).tolist() == [10] * 20
+    more = JointRows.of(corpus, batch_size=50, seed=0, per_row=2)
+    assert more.sizes == [40], "all rows, twice"
+    odd = JointRows.of(corpus, batch_size=8, seed=0, per_row=3)[share(0)]
+    assert sorted(odd.rows.unique(return_counts=True)[1].tolist()) == [4, 4]
+
+
 def test_a_step_is_a_function_of_seed_and_step_on_any_rank() -> None:
     corpus = pairs_corpus(40)
     rows, again, other = (JointRows.of(corpus, batch_size=20, seed=seed) for seed in (1, 1, 2))

@@ -131,6 +131,20 @@ def test_a_split_that_the_table_has_is_kept_and_copies_of_held_out_rows_are_drop
     assert (corpus.side[1:30] == VALIDATION).any()  # what the table lacks is drawn
 
 
+def test_a_misspelt_split_is_neither_trained_on_nor_tested(tmp_path: Path) -> None:
+    rows = [{"a": words(n), "b": words(100 + n), "part": "trian" if n == 3 else "train"} for n in range(30)]
+    corpus = prepare_joint(words_recipe(rows_of(tmp_path, *rows), column="part"), tmp_path / "data")
+    assert corpus.counts.rows == 29
+    assert corpus.counts.skipped == {"unknown split": 1}
+    assert "'trian' is none of train, validation, test" in corpus.counts.examples[0]
+
+
+def test_where_all_rows_are_held_out_the_message_speaks_of_the_split(tmp_path: Path) -> None:
+    rows = [{"a": words(n), "b": words(100 + n), "part": "test"} for n in range(9)]
+    with pytest.raises(DataError, match=r"nothing is left to train .*some of its rows must say train"):
+        prepare_joint(words_recipe(rows_of(tmp_path, *rows), column="part"), tmp_path / "data")
+
+
 def test_a_word_of_a_class_ties_nothing_but_copies_stay_together(tmp_path: Path) -> None:
     rows = [{"a": f"class {n % 3}", "b": words(n // 2)} for n in range(120)]
     corpus = prepare_joint(words_recipe(rows_of(tmp_path, *rows)), tmp_path / "data")

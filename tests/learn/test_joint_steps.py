@@ -61,6 +61,20 @@ def test_a_batch_has_the_items_of_its_links_in_their_places() -> None:
     assert torch.equal(embedded.rows, links.rows)
 
 
+def test_what_stands_in_several_links_is_embedded_once_and_its_other_partners_are_no_negatives() -> None:
+    corpus = made_corpus(
+        [{"text": [3 * row, 3 * row + 1, 3 * row + 2], "image": [row]} for row in range(20)],
+        [Stream(0, "text", "image", 1.0)],
+    )
+    rows, items = JointRows.of(corpus, batch_size=12, seed=0, per_row=3), made_items(corpus)
+    method = made_method(Clip, corpus)
+    batch = JointSteps(method, corpus, items, seed=0, total_steps=10).before(rows[Share(0, np.zeros(0, np.int64))], 0)
+    assert [len(batch.inputs[name][0]) for name in ("text", "image")] == [12, 4]
+    embedded = method.embed(batch)
+    expected = expected_loss(method, embedded, lambda i, j: batch.rows[i] == batch.rows[j])
+    assert float(method.loss(embedded).detach()) == pytest.approx(expected, rel=1e-5)
+
+
 def test_how_items_are_changed_depends_on_seed_and_step_alone() -> None:
     corpus = pairs_corpus(40)
     one, again, later = (batch_of(corpus, step, noise=0.5)[0].inputs["image"][0] for step in (3, 3, 4))
@@ -214,7 +228,7 @@ def test_a_frozen_encoder_stays_as_it_is_and_looks_at_no_batch() -> None:
         method.loss(method.embed(batch_of(corpus, step)[0])).backward()
         optimiser.step()
     assert all(torch.equal(value, before[name]) for name, value in method.towers["image"].state_dict().items())
-    assert not method.towers["image"].training
+    assert not method.towers["image"].encoder.training
     assert method.towers["text"].training
 
 
@@ -359,6 +373,22 @@ def test_hard_pairs_are_near_do_not_belong_and_come_once() -> None:
         if stream == 0:  # text 2i and 2i + 1 are of row i, picture i too; labels are i % 40
             assert (table >= 0).any()
             assert not ((table % 40 == first[:, None] // 2 % 40) & (table >= 0)).any()
+
+
+@pytest.mark.parametrize("share_of_hard", [0.5, 0.9])
+def test_hard_pairs_where_rows_have_several_links(share_of_hard: float) -> None:
+    corpus = pairs_corpus(30)
+    items, method = made_items(corpus), made_method(Clip, corpus)
+    rows = JointRows.of(corpus, batch_size=40, seed=0, per_row=4)
+    hard = hard_of(corpus, method, items, rows, share=share_of_hard)
+    for step in range(8):
+        given, chosen = links_at(rows, step), hard.chosen(links_at(rows, step), step)
+        assert torch.equal(given.streams, chosen.streams)
+        for stream, row, left, right in zip(*(part.tolist() for part in chosen[1:5]), strict=True):
+            names = corpus.counts.streams[stream]
+            for tower, item in ((names.left, left), (names.right, right)):
+                sides = corpus.sides[tower]
+                assert item in sides.items[sides.starts[row] : sides.starts[row + 1]]
 
 
 def test_what_was_found_is_in_the_state_and_searched_again_in_time() -> None:

@@ -91,7 +91,7 @@ def test_three_towers_learn_one_space(table: Path, tmp_path: Path) -> None:
     assert ended["best_value"] == pytest.approx(max(logged(tmp_path / "run", "validation/recall_at_1")))
     again = open_run(tmp_path / "run")
     assert isinstance(again, TrainedJoint)
-    assert np.array_equal(again.embed_items("text", np.arange(3)), run.embedder("text").embed([0, 1, 2]))
+    assert np.array_equal(again.embedder("text").embed(np.arange(3)), run.embedder("text").embed([0, 1, 2]))
     assert run.embedder("image").embed([]).shape == (0, 32) == (0, run.embedder("image").dim)
 
 

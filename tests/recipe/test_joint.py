@@ -173,7 +173,7 @@ def test_the_gap_is_of_several_modalities_alone() -> None:
         load_recipe(RECIPES / "tldr.yaml", ["export.gap=centre"])
 
 
-@pytest.mark.parametrize("name", ["emoji", "spoken-digits", "factory"])
+@pytest.mark.parametrize("name", ["emoji", "spoken-digits", "factory", "glyph-names"])
 def test_shipped_recipes_are_told_in_words(name: str) -> None:
     recipe = load_recipe(RECIPES / f"{name}.yaml")
     told = dict(summarise(recipe))

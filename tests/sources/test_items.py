@@ -137,3 +137,13 @@ def test_whatever_the_cells_hold_ids_are_unique_and_nothing_is_lost(
         return
     assert len({one.id for one in found}) == len(found)
     assert len(found) + source.report.skipped_total >= len(rows)
+
+
+@pytest.mark.parametrize("name", ["row", "modality"])
+def test_metadata_that_the_index_has_itself_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"log,{name}\nred,mine\n")
+    sides = {"text": SideColumns("text", ["log"])}
+    with pytest.raises(DataError, match=f'"{name}" is kept .* another name'):
+        documents(ItemRows(path, sides, metadata=[name]))
+    assert documents(ItemRows(path, sides, metadata="all"))

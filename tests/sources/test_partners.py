@@ -54,6 +54,7 @@ def test_what_holds_nothing_is_missing_and_what_is_wrong_is_refused(tmp_path: Pa
     assert all(not row.cells["image"] for row in rows)
     assert [row.missing for row in rows[:2]] == [{"text": 2, "image": 1}] * 2
     assert [(cell.side, cell.reason) for cell in rows[2].refused] == [
+        ("text", '"name" is neither a text nor a list of texts'),
         ("text", '"words" is neither a text nor a list of texts'),
         ("image", "no such file"),
     ]
@@ -100,7 +101,12 @@ def test_a_table_that_cannot_be_read_says_why(tmp_path: Path, name: str, content
 
 
 CELL = st.one_of(
-    st.none(), st.text(max_size=8), st.integers(), st.booleans(), st.lists(st.text(max_size=3), max_size=3)
+    st.none(),
+    st.text(st.characters(), max_size=8),  # half surrogate pairs too
+    st.integers(),
+    st.booleans(),
+    st.lists(st.text(max_size=3), max_size=3),
+    st.dictionaries(st.sampled_from(["bytes", "path", "x"]), st.one_of(st.none(), st.text(max_size=3), st.integers())),
 )
 
 
@@ -114,3 +120,16 @@ def test_every_cell_is_filled_missing_or_refused(tmp_path_factory: pytest.TempPa
             refused = sum(cell.side == side for cell in row.refused)
             assert len(filled) + refused + row.missing[side] == len(columns)
         assert all(item.content.strip() == item.content != "" for item in row.cells["text"])
+
+
+def test_cells_that_hold_something_else_are_refused_and_not_missing(tmp_path: Path) -> None:
+    (tmp_path / "red.png").write_bytes(b"picture")
+    photos = ["\ud800.png", {"bytes": "a text"}, {"bytes": [1, 2]}, {"other": 1}, {"path": 5}]
+    rows = [{"photo": photo, "text": "red"} for photo in photos] + [{"photo": "red.png", "text": {"de": "rot"}}]
+    table = PartnerTable(
+        lines(tmp_path / "pairs.jsonl", *rows),
+        {"image": SideColumns("image", ["photo"]), "text": SideColumns("text", ["text"])},
+    )
+    found = list(table.rows())
+    assert [cell.side for row in found for cell in row.refused] == ["image"] * 5 + ["text"]
+    assert not any(row.missing[side] for row in found for side in ("image", "text"))

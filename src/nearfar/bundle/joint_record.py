@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from nearfar.bundle.block import Block, Finite, Metric
 
@@ -18,8 +18,8 @@ class ScoreScale(Block):
     """Tower of the queries."""
     items: str
     """Tower of the items."""
-    mean: Finite
-    spread: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    mean: Annotated[float, Field(ge=-1.01, le=1.01)]
+    spread: Annotated[float, Field(ge=1e-6, le=1.01)]
     """Their standard deviation."""
 
 
@@ -59,3 +59,16 @@ class JointRecord(Block):
     """Of every two towers, of a tower with itself, too."""
     graphs: tuple[ShippedTower, ...] = ()
     """In the order of the towers."""
+
+    @property
+    def towers(self) -> frozenset[str]:
+        """All that are named anywhere in it."""
+        pairs = [*self.trained, *(gap.towers for gap in self.gaps), *((one.query, one.items) for one in self.scales)]
+        return frozenset(name for pair in pairs for name in pair) | {one.tower for one in self.graphs}
+
+    @model_validator(mode="after")
+    def _one_scale_a_pair(self) -> Self:
+        pairs = [(one.query, one.items) for one in self.scales]
+        if len(set(pairs)) < len(pairs):
+            raise ValueError("scales must differ by query and items")
+        return self

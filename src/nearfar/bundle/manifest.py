@@ -285,6 +285,10 @@ class Manifest(Block):
             raise ValueError(f"towers must be {' and '.join(sides)}, not {', '.join(sorted(self.towers)) or 'none'}")
         if (self.joint is not None) != (self.kind == "joint-encoder"):
             raise ValueError("the block joint is of kind joint-encoder, which cannot do without it")
+        if self.joint is not None and (unknown := sorted(self.joint.towers - self.towers.keys())):
+            raise ValueError(f"the block joint names {', '.join(unknown)}, which is no tower")
+        if self.joint is not None and self.similarity != "cosine":
+            raise ValueError(f"similarity of kind joint-encoder is cosine, not {self.similarity}")
         if (
             self.kind in ("image-encoder", "audio-encoder", "series-monitor", "table-encoder", "recommender")
             and len({tower.graph for tower in self.towers.values()}) > 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nearfar.cli.collection_options import Image, Output, Passages, Place, Seed, Source, Threads
+from nearfar.cli.collection_options import Image, Output, Passages, Place, Seed, Source, Threads, Tower
 from nearfar.cli.options import AsJson
 from nearfar.cli.table_options import Id, Location, Text, Title
 
@@ -33,6 +33,7 @@ def cluster(
     title: Title = None,
     id_: Id = None,
     location: Location = None,
+    tower: Tower = None,
     threads: Threads = 1,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -47,7 +48,7 @@ def cluster(
     columns = Columns(text=text, image=image, title=title, id=id_, location=location)
     with (
         progress_lines() as stages,
-        gather(place, source, columns, passages=passages, threads=threads, stages=stages) as gathered,
+        gather(place, source, columns, passages=passages, tower=tower, threads=threads, stages=stages) as gathered,
     ):
         collection = gathered.collection
         found = find_clusters(collection.vectors, k, seed=seed, stages=stages)

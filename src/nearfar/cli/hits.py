@@ -62,7 +62,9 @@ def write_page(path: Path, asked: Asked, found: Sequence[Sequence[Hit]]) -> None
     if path.suffix.lower() not in (".html", ".htm"):
         raise DataError(f"{path}: the page is HTML: give --page a name that ends in .html")
     try:
-        path.write_text(hits_page(list(zip(asked.names, asked.pictures, found, strict=True))), encoding="utf-8")
+        page = hits_page(list(zip(asked.names, asked.pictures, found, strict=True)))
+        # Names of files need not be UTF-8.
+        path.write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise DataError(f"{path}: the page cannot be written there: {error.strerror or error}") from error
     notes.print(f"page: {path}", markup=False, soft_wrap=True)

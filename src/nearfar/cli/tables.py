@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nearfar.cli.collection_options import Threads
+from nearfar.cli.collection_options import Threads, Tower
 from nearfar.cli.options import AsJson, Overrides
 from nearfar.cli.table_options import Id
 
@@ -60,12 +60,13 @@ def similar(
     top: Annotated[int, typer.Option("--top", "-k", min=1, help="How many.")] = 10,
     label: Annotated[str | None, typer.Option("--label", help="A column to show beside them.")] = None,
     id_: Id = None,
+    tower: Tower = None,
     threads: Threads = 1,
     as_json: AsJson = False,
 ) -> None:
     """Find the rows of a table that are most like one of them."""
     from nearfar.cli.console import progress_lines, show_skipped
-    from nearfar.edge.collections.gather import Columns, gather
+    from nearfar.edge.collections.gather import Columns, gather, settings_of
     from nearfar.edge.collections.row_cells import check_cells, row_text
     from nearfar.edge.collections.similar_rows import row_called, similar_to_cells, similar_to_row
     from nearfar.edge.encoder import Encoder
@@ -76,12 +77,13 @@ def similar(
 
     if (row is None) == (like is None):
         raise DataError("say what to look for the like of: --row with the id of a row, or --like with its cells")
-    encoder = Encoder.open(bundle, threads=threads)
-    settings = encoder.bundle.manifest.frontend
+    encoder = Encoder.open(bundle, threads=threads, tower=tower)
+    settings = settings_of(encoder.bundle, tower)
     if not isinstance(settings, TableSettings):
-        raise BundleError(
-            f"{bundle}: this bundle is of kind {encoder.bundle.manifest.kind}, and has no rows to compare"
+        what = (
+            f"this tower is of {settings.kind}" if tower else f"this bundle is of kind {encoder.bundle.manifest.kind}"
         )
+        raise BundleError(f"{bundle}: {what}, and has no rows to compare")
     cells = _cells(like) if like is not None else {}
     # What cannot be found is told before all rows are embedded.
     if like is not None:
@@ -92,7 +94,7 @@ def similar(
         row_called((one.id for one in RowTable(Path(table), label=label, id=id_).rows()), row)
     with (
         progress_lines() as stages,
-        gather(bundle, table, Columns(id=id_, label=label), threads=threads, stages=stages) as gathered,
+        gather(bundle, table, Columns(id=id_, label=label), tower=tower, threads=threads, stages=stages) as gathered,
     ):
         collection = gathered.collection
         if row is not None:

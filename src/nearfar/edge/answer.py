@@ -17,8 +17,8 @@ from nearfar.edge.diversity import mmr
 from nearfar.edge.hit import Hit
 from nearfar.edge.snippet import snippet
 from nearfar.edge.store.reader import StoredPassage
-from nearfar.edge.store.schema import MODALITY
 from nearfar.errors import DataError
+from nearfar.sources.document import MODALITY
 
 if TYPE_CHECKING:
     from nearfar.edge.reranker import Reranker

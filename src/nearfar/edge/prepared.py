@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from nearfar.edge.items.content import item_bytes, item_digest
-from nearfar.edge.store.schema import MODALITY
 from nearfar.edge.store.writer import KnownDocument, metadata_text
 from nearfar.edge.where.condition import values_of
 from nearfar.errors import DataError
 from nearfar.sources.cut import Cutting, cut
-from nearfar.sources.document import Document, Metadata, Passage, Scalar, Unchanged
+from nearfar.sources.document import MODALITY, Document, Metadata, Passage, Scalar, Unchanged
 
 BATCH = 512
 """Passages embedded and stored in one transaction, and more where one document has more: what a killed run has to do again."""

@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.bundle.joint_record import ScoreScale
 from nearfar.bundle.manifest import Fusion
 from nearfar.edge.answer import Answer, Wanted
 from nearfar.edge.dense import nearest
 from nearfar.edge.fusion import fuse
-from nearfar.edge.items.mixed import Scale, Search, Share, ranked
+from nearfar.edge.items.mixed import Search, Share, ranked
 from nearfar.edge.store.keyword import Term, distinct_words
 from nearfar.edge.towers import Towers
 from nearfar.edge.view import StoreView
@@ -66,7 +67,7 @@ def allowed_rows(store: StoreView, towers: Towers, wanted: Wanted) -> Rows | Non
 
 
 def shares_of(
-    store: StoreView, towers: Towers, wanted: Wanted, allowed: Rows | None, scales: Mapping[str, Scale]
+    store: StoreView, towers: Towers, wanted: Wanted, allowed: Rows | None, scales: Mapping[str, ScoreScale]
 ) -> tuple[Share, ...]:
     """What each tower has of the rows that may be found; nothing where what chance gives was not measured of all of them.
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from nearfar.bundle.bundle import Bundle
 from nearfar.edge.store.codes import packed
 from nearfar.edge.store.reader import as_metadata
-from nearfar.edge.store.schema import MODALITY
 from nearfar.edge.table_checks import (
     TABLE_CHECKS,
     Finding,
@@ -23,6 +22,7 @@ from nearfar.edge.table_checks import (
 )
 from nearfar.edge.towers import TEXTS, Towers, opened_towers
 from nearfar.edge.where import attribute_rows
+from nearfar.sources.document import MODALITY
 
 _EMBEDDED_AT_ONCE = 512
 _READ_AGAIN = "UPDATE documents SET stamp = '', digest = x'' WHERE doc = (SELECT doc FROM passages WHERE row = ?)"

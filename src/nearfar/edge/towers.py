@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.store.schema import MODALITY
 from nearfar.embedder import Embedder, Item, Side
 from nearfar.errors import BundleError, DataError
 from nearfar.frontend.settings import AudioSettings, ImageSettings, JointSettings, SeriesSettings, TableSettings
-from nearfar.sources.document import Document
+from nearfar.sources.document import MODALITY, Document
 
 TEXTS = ""
 """The tower of an encoder of texts alone."""

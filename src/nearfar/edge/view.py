@@ -19,10 +19,11 @@ from nearfar.edge.store.derived import content_of
 from nearfar.edge.store.derived_record import DerivedRecord
 from nearfar.edge.store.keyword import KeywordSearch
 from nearfar.edge.store.reader import StoreReader
-from nearfar.edge.store.schema import MODALITY, store_path
+from nearfar.edge.store.schema import store_path
 from nearfar.edge.where import Compare, Condition, allowed_documents, check_keys, parse
 from nearfar.errors import StoreError
 from nearfar.index.postings import Postings
+from nearfar.sources.document import MODALITY
 
 if TYPE_CHECKING:
     from nearfar.edge.keys import Ask, Key

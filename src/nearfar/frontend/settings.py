@@ -105,7 +105,7 @@ class AudioSettings(_FrontendSettings):
     """Leave out what is silent before and after the sound."""
     step: PositiveInt
     """In samples: what is shorter is repeated up to this, and every length is brought to a multiple of it by repeating."""
-    longest: PositiveInt
+    longest: Annotated[int, Field(gt=0, le=2**26)]
     """In samples: what is longer is cut. A multiple of `step`."""
     frame: PositiveInt
     """Samples of a short-time spectrum."""
@@ -180,6 +180,10 @@ class ChannelSettings(_FrontendSettings):
         return self
 
 
+_MOST_NUMBERS = 2**24
+"""Of a window: several of them are in memory at once, also of a bundle that nobody has reason to trust."""
+
+
 class SeriesSettings(_FrontendSettings):
     """Settings of a `SeriesFrontend`: how samples become frames at a fixed distance, and frames windows."""
 
@@ -221,6 +225,14 @@ class SeriesSettings(_FrontendSettings):
         names = [channel.name for channel in self.channels]
         if len(set(names)) < len(names):
             raise ValueError("channels must differ by name")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> Self:
+        if self.window * self.features > _MOST_NUMBERS:
+            raise ValueError(
+                f"a window of {self.window} frames of {self.features} numbers is more than {_MOST_NUMBERS}"
+            )
         return self
 
 

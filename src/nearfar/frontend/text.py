@@ -24,7 +24,7 @@ Ids = npt.NDArray[np.int32]
 # Text beyond this many characters a token cannot reach the encoder in practice: a token of prose or code covers three to
 # six characters. Only runs of white space or single words of hundreds of characters come near it. Cutting first keeps a
 # pasted 100 kB query as fast as a short one.
-_CHARACTERS_PER_TOKEN = 32
+CHARACTERS_PER_TOKEN = 32
 
 _TOKENS_PER_BATCH = 16_384  # bounds the memory of one run of a graph whatever the texts are
 _TEXTS_PER_BLOCK = 4_096  # texts that are tokens at the same time
@@ -264,7 +264,7 @@ class TextFrontend:
     def _prepared(self, texts: Sequence[str], side: Side) -> list[str]:
         """Texts behind their prompt, cut where nothing more can reach the encoder."""
         self.check(texts)
-        prompt, longest = self._prompts[side], self._max_tokens[side] * _CHARACTERS_PER_TOKEN
+        prompt, longest = self._prompts[side], self._max_tokens[side] * CHARACTERS_PER_TOKEN
         prepared = []
         for position, text in enumerate(texts):
             if not isinstance(text, str):

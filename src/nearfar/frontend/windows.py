@@ -57,25 +57,6 @@ def window_of(recordings: Sequence[Samples], settings: SeriesSettings) -> Floats
     return frames[end - settings.window : end]
 
 
-def windows_of(recordings: Sequence[Samples], settings: SeriesSettings) -> Floats:
-    """All windows of a file that have enough values, one frame apart, in the order of time; the last is `window_of`.
-
-    Args:
-        recordings: of the file.
-        settings: of the frontend.
-
-    Returns:
-        float32 (k, T, F), k of 1 or more, in physical units, NaN where missing.
-
-    Raises:
-        WindowError: the file has no value of the settings' channels, or is of several machines.
-        DataError: it gives a channel in another unit than the settings.
-    """
-    frames = frames_of(recordings, settings)
-    ends = window_ends(frames, settings.window).tolist()
-    return np.stack([frames[end - settings.window : end] for end in ends])
-
-
 def frames_of(recordings: Sequence[Samples], settings: SeriesSettings) -> Floats:
     """The frames of a file. What is shorter than a window begins with frames in which all is missing, so that its end is where
     encoders expect now.
@@ -95,6 +76,10 @@ def frames_of(recordings: Sequence[Samples], settings: SeriesSettings) -> Floats
     if not np.isfinite(frames).any():
         named = [channel.name for recording in recordings for channel in recording.channels]
         wanted = [channel.name for channel in settings.channels]
+        if set(named) & set(wanted):
+            raise WindowError(
+                "too few values", f"of {_some(wanted)} there is not enough for one frame of {settings.period:g} s"
+            )
         raise WindowError("no value of a known channel", f"it has {_some(named)}; known are {_some(wanted)}")
     if len(frames) < settings.window:
         before = np.full((settings.window - len(frames), settings.features), np.nan, np.float32)

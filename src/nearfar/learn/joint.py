@@ -30,7 +30,7 @@ from nearfar.learn.trainer.joint_figures import JointFigures, embed_items
 from nearfar.learn.trainer.workload import Workload
 from nearfar.progress import Stages
 from nearfar.recipe import Recipe
-from nearfar.recipe.joint import AnyTower, BundleEncoder, TextTower
+from nearfar.recipe.joint import AnyTower, TextTower
 from nearfar.recipe.joint import SigLip as SigLipSettings
 from nearfar.recipe.text import StaticEncoder
 
@@ -75,7 +75,8 @@ class PreparedJoint:
         """What a fit works on; see `Prepared`."""
         towers = build_towers(recipe.of_joint.towers)
         items = self.items(towers)
-        rows = JointRows.of(self.corpus, batch_size=recipe.train.batch_size, seed=recipe.seed)
+        _, pairing, *_ = recipe.of_joint
+        rows = JointRows.of(self.corpus, batch_size=recipe.train.batch_size, seed=recipe.seed, per_row=pairing.per_row)
         for some, size in zip(rows.streams, rows.sizes, strict=True):
             if not size:
                 say(
@@ -115,6 +116,13 @@ class TrainedJoint(Trained[JointCorpus]):
 
     prepared: PreparedJoint
 
+    @property
+    def skipped(self) -> tuple[dict[str, int], list[str]]:
+        """What the reader passed over, and how many rows it left out because they lack sides."""
+        skipped, examples = super().skipped
+        alone = self.corpus.counts.alone
+        return skipped | ({"rows with fewer than two sides that can be used": alone} if alone else {}), examples
+
     @cached_property
     def items(self) -> dict[str, Items]:
         """The items of each tower."""
@@ -147,10 +155,6 @@ class TrainedJoint(Trained[JointCorpus]):
     def untrained(self, tower: str) -> TowerEmbedder:
         """The same tower as it was before the first step."""
         return self._embedding(tower, build_method(self.recipe, self.corpus, self.towers(), self.items))
-
-    def embed_items(self, tower: str, numbers: Ints) -> npt.NDArray[np.float32]:
-        """Unit vectors (n, dim) of items of a trained tower in float, by their numbers."""
-        return self.embedder(tower).embed(numbers)
 
     def _embedding(self, tower: str, method: Joint) -> TowerEmbedder:
         return TowerEmbedder(method, tower, self.items[tower], dim=self.recipe.of_joint.encoder.dim)
@@ -207,13 +211,10 @@ def build_method(
         encoders[name] = tower.encoder(items[name], dim=space.dim, started=started)
         projections[name] = _projection(name, blocks[name], int(encoders[name].dim), space.dim)  # type: ignore[arg-type]
     streams = [(stream.left, stream.right) for stream in corpus.counts.streams]
-    frozen = {name for name, block in blocks.items() if block.frozen or isinstance(block.encoder, BundleEncoder)}
     first, learned = settings.temperature.initial, settings.temperature.learned
     if isinstance(settings, SigLipSettings):
-        return SigLip(
-            encoders, projections, streams, frozen=frozen, temperature=first, learned=learned, bias=settings.bias
-        )
-    return Clip(encoders, projections, streams, frozen=frozen, temperature=first, learned=learned)
+        return SigLip(encoders, projections, streams, temperature=first, learned=learned, bias=settings.bias)
+    return Clip(encoders, projections, streams, temperature=first, learned=learned)
 
 
 def _projection(name: str, tower: AnyTower, given: int, dim: int) -> nn.Module:

@@ -146,6 +146,9 @@ class AudioViews(Settings):
     """Said by `frontend.kind`; need not be written."""
     seconds: Amount = 1.0
     """Length of a view; of shorter recordings all is taken, and repeated."""
+    start: Literal["anywhere", "beginning"] = "anywhere"
+    """Where in a recording a view begins. `anywhere` makes "our-f" of a short "four"; where the order of sounds matters, as in words, take
+    `beginning`."""
     gain: Annotated[tuple[Decibels, ...], *LIMITS] = (-10.0, 6.0)
     """Smallest and largest change of loudness in dB."""
     speed: Annotated[tuple[Factor, ...], *LIMITS] = (0.95, 1.05)

@@ -82,6 +82,9 @@ class PartnersPairing(PairingRule):
     similar: Similarity | None = 0.8
     """Texts whose letter trigrams have at least this cosine are taken to say the same: their partners are no negatives of each other.
     `null` takes only equal texts so."""
+    per_row: Count = 1
+    """Links that a batch has of each of its rows. Where a picture has many captions, 4 or 8 show each to so many of them and takes it
+    through its encoder but once; a batch then has so many times fewer rows."""
     captions: NonNegative = 0.0
     """Weight of another kind of pairs: two captions of one row find each other, so that the text tower learns what is said of the same
     thing, also in another language."""

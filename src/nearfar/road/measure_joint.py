@@ -169,7 +169,7 @@ def _by_column(corpus: JointCorpus, recipe: Recipe, one: Direction, rows: Rows) 
     """The queries of a direction by the column that they stood in, where they are texts of several columns."""
     import numpy as np
 
-    if corpus_kind(recipe, one.left) != "text" or one.left == one.right:
+    if recipe.of_joint.towers[one.left].kind != "text" or one.left == one.right:
         return
     sides = corpus.sides[one.left]
     of = np.repeat(np.arange(len(corpus.files), dtype=np.int64), np.diff(sides.starts))
@@ -184,11 +184,6 @@ def _by_column(corpus: JointCorpus, recipe: Recipe, one: Direction, rows: Rows) 
         queries = np.intersect1d(one.queries, np.concatenate(items))
         if len(queries):
             yield re.sub(r"\W+", "_", column.lower()).strip("_"), queries
-
-
-def corpus_kind(recipe: Recipe, tower: str) -> str:
-    """What a tower is for."""
-    return recipe.of_joint.towers[tower].kind
 
 
 def compare_joint(

@@ -10,6 +10,9 @@ Scalar = str | int | float | bool
 Metadata = Mapping[str, Scalar | tuple[Scalar, ...]]
 """What is known of a document beside its text: name -> value or values. Searches can be narrowed to some of them."""
 
+MODALITY = "modality"
+"""The key of the metadata that says which tower embedded a document, where the bundle has several or is of no texts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,7 +37,8 @@ def bytes_of(value: Any, column: str) -> bytes:
         raise CellError(f'"{column}" is missing')
     if not content:
         raise CellError(f'"{column}" is empty')
-    assert isinstance(content, bytes)
+    if not isinstance(content, bytes):
+        raise CellError(f'"{column}" holds no bytes of a file', f"got {type(content).__name__}")
     return content
 
 
@@ -64,6 +66,10 @@ def content_of(value: Any, column: str, folder: Path, what: str) -> Path | bytes
     if "\0" in name:
         raise CellError("no such file", name.replace("\0", "\\0"))
     path = folder / name
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:  # half a surrogate pair, as JSON can write it
+        raise CellError("no such file", storable(name)) from None
     try:
         if not path.exists():
             raise CellError("no such file", shown(path))

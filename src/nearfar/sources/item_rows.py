@@ -8,7 +8,7 @@ from typing import Literal
 
 from nearfar.errors import DataError
 from nearfar.sources.cut import Cutting, cut
-from nearfar.sources.document import Document, Metadata, ReadReport, Unchanged
+from nearfar.sources.document import MODALITY, Document, Metadata, ReadReport, Unchanged
 from nearfar.sources.item_cells import CellError, text_of
 from nearfar.sources.partners import PartnerRow, PartnerTable, SideColumns, SideItem
 from nearfar.sources.records import values_of_row
@@ -32,7 +32,8 @@ class ItemRows:
         id: column with a unique text or whole number; without it a row's id is `<file name>#<line>`.
         title: column with the title of items; texts are embedded without it.
         location: column that says where a person finds the row; without it a file that a cell names, or file and line of the row.
-        metadata: columns kept beside, for searches to be narrowed by; `all` for those with no other part.
+        metadata: columns kept beside, for searches to be narrowed by; `all` for those with no other part. What columns called `row` and
+            `modality` hold is not kept: these say of which row an item is, and of which tower.
         cutting: how long the passages of texts are.
 
     Attributes:
@@ -65,6 +66,10 @@ class ItemRows:
             MissingExtraError: Parquet without pyarrow.
         """
         report = self.report = ReadReport()
+        if taken := sorted({MODALITY, ROW}.intersection(() if self.metadata == "all" else self.metadata)):
+            raise DataError(
+                f'{shown(self.path)}: the metadata "{taken[0]}" is kept for what an index itself knows of an item: give that column another name'
+            )
         named = [name for name in (self.id, self.title, self.location) if name is not None]
         facts = "all" if self.metadata == "all" else list(dict.fromkeys([*named, *self.metadata]))
         table = PartnerTable(self.path, self.towers, facts=facts)

@@ -208,7 +208,7 @@ def _holds_nothing(value: Any) -> bool:
     if isinstance(value, str):
         return not value.strip()
     if isinstance(value, dict):  # a struct of a picture or recording
-        return not any(value.get(key) for key in ("bytes", "path"))
+        return all(_holds_nothing(member) for member in value.values())
     if isinstance(value, (list, tuple)):
         return all(_holds_nothing(member) for member in value)
     return value is None or value == b"" or value != value

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearfar.edge.items.mixed import Scale, Search, Share, ranked
+from nearfar.bundle.joint_record import ScoreScale
+from nearfar.edge.items.mixed import Search, Share, ranked
 
 DIM = 4
 
@@ -21,7 +22,10 @@ def test_the_best_of_all_shares_by_how_far_they_stand_out(seed: int, sizes: list
     vectors = rng.standard_normal((sum(sizes), DIM)).astype(np.float32)
     query = rng.standard_normal(DIM).astype(np.float32)
     rows = np.split(rng.permutation(sum(sizes)), np.cumsum(sizes)[:-1])
-    scales = [Scale(rng.normal(), rng.uniform(0.1, 2)) for _ in rows]
+    scales = [
+        ScoreScale(query="text", items=f"t{i}", mean=rng.uniform(-1, 1), spread=rng.uniform(0.1, 1))
+        for i in range(len(rows))
+    ]
 
     def search(allowed: np.ndarray) -> Search:
         def nearest(query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from made_partners import partners_recipe, write_partners
 
 from nearfar.errors import DataError
 from nearfar.frontend import SeriesFrontend
-from nearfar.frontend.windows import FileSamples, WindowError, from_zero, window_ends, window_of, windows_of
+from nearfar.frontend.windows import FileSamples, WindowError, frames_of, from_zero, window_ends, window_of
 from nearfar.learn.towers.series import SeriesItems, SeriesSide
 from nearfar.learn.towers.tower import RefusedItem
 from nearfar.recipe.joint import SeriesTower
@@ -111,6 +111,18 @@ def test_a_file_without_a_known_channel_is_named(folder: Path, tmp_path: Path) -
         side.writer(tmp_path / "none", seed=0).finish(np.zeros(0, np.int64))
 
 
+def test_a_file_that_is_unlike_the_others_is_named(folder: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.csv"
+    odd.write_text("time,other\n1,2\n")
+    writer = side_of(folder).writer(tmp_path / "items", seed=0)
+    for row, path in enumerate([*files_in(folder)[:3], odd]):
+        writer.add(path, f"pairs.csv:{row}")
+    with pytest.raises(
+        DataError, match=r"rate cannot be told\. Most files have .*; pairs\.csv:3: .*odd\.csv has other$"
+    ):
+        writer.finish(np.arange(4))
+
+
 def test_a_killed_writer_starts_again(folder: Path, tmp_path: Path) -> None:
     side = side_of(folder)
     killed = side.writer(tmp_path / "items", seed=0)
@@ -150,7 +162,8 @@ def test_what_is_drawn_depends_on_the_seed_and_the_place(
 def test_training_sees_every_window_and_the_device_the_last(folder: Path, tmp_path: Path) -> None:
     items = kept(side_of(folder), files_in(folder), tmp_path / "items")
     recordings = list(open_series(files_in(folder)[3]).recordings())
-    windows = windows_of(recordings, items.frontend)
+    frames, length = frames_of(recordings, items.frontend), items.frontend.window
+    windows = np.stack([frames[end - length : end] for end in window_ends(frames, length)])
     assert len(windows) == 5  # 100 frames, 96 of a window
     np.testing.assert_array_equal(items.raw(np.array([3]))[0], window_of(recordings, items.frontend))
     np.testing.assert_array_equal(windows[-1], items.raw(np.array([3]))[0])

@@ -182,3 +182,9 @@ def test_a_start_that_is_not_there_is_met_before_reading(tmp_path: Path) -> None
     tower = tower_of(STATIC.replace("{kind: text,", f"{{kind: text, start: '{tmp_path / 'none'}',"))
     with pytest.raises(RunError, match=r"towers\.tower\.start is .*neither a finished run"):
         tower.check()
+
+
+def test_the_vocabulary_is_of_what_can_reach_the_encoder(tmp_path: Path) -> None:
+    items = text_items(tmp_path, STATIC, [*TEXTS, "red " * 4_000 + "zebra" * 100_000])
+    assert len(items) == len(TEXTS) + 1
+    assert "z" not in items.tokenizer.to_bytes().decode().casefold().partition('"vocab"')[2]

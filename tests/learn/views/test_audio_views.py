@@ -71,6 +71,19 @@ def test_a_part_of_a_long_recording_and_all_of_a_short_one() -> None:
     assert set(wrapped.tolist()) == set(range(100))
 
 
+def test_a_view_can_start_where_the_recording_does() -> None:
+    views = views_with(start="beginning")
+    long, short = np.arange(20_000, dtype=np.int16), np.arange(100, dtype=np.int16)
+    assert views.part(long, 0.9).tolist() == list(range(views.reach))
+    repeated = views.part(short, 0.5)
+    # As the device repeats what is too short.
+    assert repeated.tolist() == np.resize(short, views.reach).tolist()
+    # The others are drawn as before.
+    draws, before = (some.draw(9, np.random.default_rng(2)) for some in (views, views_with()))
+    assert torch.equal(draws.start, before.start)
+    assert torch.equal(draws.gain, before.gain)
+
+
 def test_gain_is_in_decibels() -> None:
     both, draws = made(views_with(gain=(-20.0, 20.0)), tone(500, 5_000).expand(50, -1))
     change = 10 * torch.log10(power(both[0]) / power(tone(500, 4_000)[None]))

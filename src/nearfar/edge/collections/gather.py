@@ -89,7 +89,17 @@ class Gathered:
         return [folder if slash else "" for folder, slash, _ in parts]
 
     def threshold(self, *, edits: float = 0.05, seed: int = 0) -> Threshold:
-        """Where near-identical begins among these items; see `near_threshold`."""
+        """Where near-identical begins among these items; see `near_threshold`.
+
+        Raises:
+            DataError: they are of several modalities, of which one threshold cannot be told.
+        """
+        if self.tower is None and isinstance(self.bundle.manifest.frontend, JointSettings):
+            towers = ", ".join(self.bundle.manifest.frontend.towers)
+            raise DataError(
+                f"{self.bundle.path}: among items of several modalities there is no edited copy to take a threshold from: give one "
+                f"(--threshold 0.98), or name the bundle, a source, and the tower that takes it (--tower, one of {towers})"
+            )
         encoder = Encoder.open(self.bundle, dim=self.collection.vectors.shape[1], tower=self.tower)
         frontend = settings_of(self.bundle, self.tower)
         if self.rows is not None:

@@ -13,19 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from nearfar.bundle.joint_record import ScoreScale
 from nearfar.bundle.manifest import Manifest
 
 Rows = npt.NDArray[np.int64]
 Vector = npt.NDArray[np.float32]
 Search = Callable[[Vector, int], tuple[Rows, Vector]]
 """The k nearest of some rows: rows and cosines, nearest first."""
-
-
-class Scale(NamedTuple):
-    """What chance gives between queries of one tower and items of another: mean and standard deviation of their cosines."""
-
-    mean: float
-    spread: float
 
 
 class Share(NamedTuple):
@@ -37,14 +31,14 @@ class Share(NamedTuple):
     """
 
     search: Search
-    scale: Scale
+    scale: ScoreScale
 
 
-def scales_of(manifest: Manifest, query: str) -> Mapping[str, Scale]:
+def scales_of(manifest: Manifest, query: str) -> Mapping[str, ScoreScale]:
     """Tower of the items -> the scale of queries of the tower `query` with them, as far as the bundle has measured it."""
     if manifest.joint is None:
         return {}
-    return {one.items: Scale(one.mean, one.spread) for one in manifest.joint.scales if one.query == query}
+    return {one.items: one for one in manifest.joint.scales if one.query == query}
 
 
 def ranked(query: Vector, k: int, shares: Sequence[Share]) -> list[tuple[int, float]]:

@@ -21,15 +21,16 @@ _CSS = f"""
 body{{margin:0 auto;padding:24px 20px 48px;max-width:1180px;background:var(--paper);color:var(--ink);
  font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}}
 h1{{display:flex;gap:14px;align-items:center;margin:28px 0 14px;font-size:20px;overflow-wrap:anywhere}}
+section:first-child h1{{margin-top:0}}
 h1 img{{width:72px;height:72px}}
 img{{object-fit:contain;border-radius:6px;background:#fff}}
-ol{{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:12px;margin:0;padding:0;list-style:none}}
+ol{{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(300px,100%),1fr));gap:12px;margin:0;padding:0;list-style:none}}
 li{{display:flex;gap:12px;padding:12px;border:1px solid var(--rule);border-radius:10px;background:var(--card);min-width:0}}
 li img{{flex:none;width:96px;height:96px}}
 li>div{{min-width:0;overflow-wrap:anywhere}}
-.score{{color:var(--faint);font-size:13px;font-variant-numeric:tabular-nums}}
+.score{{white-space:nowrap;color:var(--faint);font-size:13px;font-variant-numeric:tabular-nums}}
 .badge{{display:inline-block;margin-right:8px;padding:0 8px;border-radius:9px;background:var(--badge);color:var(--badge-ink);font-size:13px}}
-.name{{font-weight:600}}
+.name{{font-size:14px;font-weight:600}}
 .text{{margin:4px 0 0}}
 .place{{margin:4px 0 0;color:var(--faint);font-size:13px}}
 """
@@ -66,10 +67,12 @@ def _entry(hit: Hit) -> str:
     under = f"{hit.heading} · " if hit.heading else ""
     place = f"{hit.location}, page {hit.page}" if hit.page is not None else hit.location
     name = hit.title or hit.id
+    # A text says more than the id that it was given; that is there to read under the pointer.
+    named = f'<div class="name">{escape(name)}</div>' if hit.title or not hit.text else ""
     text = f'<p class="text">{escape(hit.text)}</p>' if hit.text else ""
     return (
-        f"<li>{_image(hit.thumbnail, name)}<div>{badge}"
-        f'<span class="score">{hit.rank} · {hit.score:.3f}</span><div class="name">{escape(name)}</div>{text}'
+        f'<li title="{escape(hit.id)}">{_image(hit.thumbnail, name)}<div>{badge}'
+        f'<span class="score">{hit.rank} · {hit.score:.3f}</span>{named}{text}'
         f'<p class="place">{escape(under + place)}</p></div></li>'
     )
 

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from nearfar.embedder import Item
+from nearfar.errors import DataError
 from nearfar.frontend.settings import SeriesSettings
 from nearfar.frontend.windows import window_of
 from nearfar.sources.series import open_series
@@ -23,4 +24,8 @@ def as_window(item: Item, settings: SeriesSettings) -> Item:
     """
     if not isinstance(item, str | os.PathLike):
         return item
-    return window_of(list(open_series(Path(item)).recordings()), settings)
+    recordings = list(open_series(Path(item)).recordings())  # names the file by itself
+    try:
+        return window_of(recordings, settings)
+    except DataError as error:
+        raise DataError(f"{os.fsdecode(item)}: {error}") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from nearfar.bundle.bundle import Bundle
-from nearfar.edge.store.schema import MODALITY
 from nearfar.frontend.settings import JointSettings, TextSettings
+from nearfar.sources.document import MODALITY
 
 
 def text_towers(bundle: Bundle) -> dict[str, TextSettings]:

@@ -29,9 +29,6 @@ KEY_FILE = "key.json"
 BUNDLE_FOLDER = "bundle"
 DERIVED_PATTERN = "derived-*"
 
-MODALITY = "modality"
-"""The key of the metadata that says which tower embedded a document, where the bundle has several or is of no texts."""
-
 TOKENIZER = "porter unicode61"
 """FTS5's tokeniser: cut at everything that is not a letter or digit (so also at `_` and `.`), fold case and accents, stem."""
 

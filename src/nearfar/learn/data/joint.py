@@ -233,7 +233,8 @@ def _finished(
             raise DataError(
                 f"nothing is left to train the tower {name} on: of {len(side):,} rows {int((side == TRAIN).sum()):,} are to train on, "
                 f"{int((side == DROPPED).sum()):,} were left out because they are copies of held-out ones, and none of the former has "
-                f"an item of {name}. Give more rows, or lower data.split.validation and data.split.test"
+                f"an item of {name}. Give more rows, or lower data.split.validation and data.split.test; where a column says the split, "
+                "some of its rows must say train"
             )
         tick = stages(f"fitting {name}")
         writers[name].finish(training)

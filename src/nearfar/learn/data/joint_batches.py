@@ -134,27 +134,30 @@ class JointRows:
     """Training links by step: an index is a `Share`, the item is the whole batch by numbers, with the share of a rank.
 
     Each stream goes through its rows in permutations of its own, and leaves out the last incomplete part of each, so that no row comes
-    twice in a batch.
+    twice in a batch, or `per_row` times, with other items if it has so many.
 
     Attributes:
         streams: by number; also those that are not trained on.
         sizes: links of each stream in a batch; 0 of one with fewer than two rows.
         seed: of the recipe.
+        per_row: links of each row that is in a batch.
     """
 
     streams: Sequence[StreamRows]
     sizes: Sequence[int]
     seed: int
+    per_row: int = 1
     _orders: dict[int, tuple[int, Ints]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, corpus: JointCorpus, *, batch_size: int, seed: int) -> JointRows:
+    def of(cls, corpus: JointCorpus, *, batch_size: int, seed: int, per_row: int = 1) -> JointRows:
         """The training links of a corpus.
 
         Args:
             corpus: what belongs together.
             batch_size: links a step, shared out among the streams by weight.
             seed: of the recipe.
+            per_row: links of each row that is in a batch.
 
         Raises:
             DataError: no stream has two rows to learn from, or a batch is too small for all streams.
@@ -175,11 +178,11 @@ class JointRows:
                 f"{_LEAST * used} at least; some hundreds learn better"
             )
         weights = np.array([some.stream.weight for some in streams]) * (room > 0)
-        return cls(streams, shared_out(batch_size, weights, room).tolist(), seed)
+        return cls(streams, shared_out(batch_size, weights, room * per_row).tolist(), seed, per_row)
 
     def __len__(self) -> int:
-        """Links that there are, one for each row of each stream that is trained on."""
-        return sum(len(some.rows) for some, size in zip(self.streams, self.sizes, strict=True) if size)
+        """Links of a pass: `per_row` for each row of each stream that is trained on."""
+        return self.per_row * sum(len(some.rows) for some, size in zip(self.streams, self.sizes, strict=True) if size)
 
     def __getitem__(self, index: Share) -> Links:
         step = index.step
@@ -189,14 +192,21 @@ class JointRows:
             if not size:
                 continue
             some, places = self.streams[number], self.places(number, step)
-            left, right = some.links(places, rng.random((2, size)))
+            # Over and over, so that each row has as many links as another, or one more.
+            turn, row = np.divmod(np.arange(size), len(places))
+            draws = rng.random((2, size))
+            # Evenly spaced from the first draw of a row: as random as one draw, and other items each time.
+            draws = (draws[:, row] + turn / (turn[-1] + 1)) % 1.0
+            places = places[row]
+            left, right = some.links(places, draws)
             parts.append((np.full(size, number), some.rows[places], left, right))
         streams, rows, first, second = (torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True))
         return Links(step, streams, rows, first, second, index.rank, index.world)
 
     def places(self, stream: int, step: int) -> Ints:
         """Places of the rows of a stream that are in the batch of a step, each once."""
-        count, size = len(self.streams[stream].rows), self.sizes[stream]
+        count = len(self.streams[stream].rows)
+        size = min(count, max(_LEAST, self.sizes[stream] // self.per_row))
         epoch, part = divmod(step, count // size)
         if self._orders.get(stream, (-1,))[0] != epoch:
             order = np.random.default_rng([self.seed, _ORDER, stream, epoch]).permutation(count)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearfar.learn.data.noted import content_key
+from nearfar.learn.data.split import SIDES
 from nearfar.learn.data.textfile import text_key
 from nearfar.learn.towers.tower import ItemWriter, RefusedItem
 from nearfar.recipe.joint import AnyTower, PairFile
@@ -120,6 +121,10 @@ def read_partners(
         for count, row in enumerate(table.rows(), start=1):
             if count % _AT_A_TIME == 0:
                 progress(_AT_A_TIME)
+            if row.split and row.split not in SIDES:
+                # A word that is misspelt must not have a row of the test trained on.
+                read.report.skip(row.location, "unknown split", detail=f"{row.split!r} is none of {', '.join(SIDES)}")
+                continue
             _count(row, read)
             items: dict[str, dict[tuple[int, int], int]] = {}
             if _is_pair({name: len(found) for name, found in row.cells.items()}, several):

@@ -37,11 +37,15 @@ class FlatWriter(AbstractContextManager["FlatWriter"]):
         self.count += 1
         return self.count - 1
 
+    def close(self) -> None:
+        """Write what waits."""
+        self._values.close()
+        self._ends.close()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._values.close()
-        self._ends.close()
+        self.close()
 
 
 def _map(path: Path, dtype: npt.DTypeLike) -> npt.NDArray[np.generic]:

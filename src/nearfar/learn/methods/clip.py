@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ class Clip(Joint):
         towers: encoder by name.
         projections: into the common space, by the same names.
         streams: names of the two towers of each kind of pairs.
-        frozen: towers whose encoder stays as it is.
         temperature: divides the cosines; the value at the first step. From 0.01 to 1.
         learned: whether it is trained along, within those bounds, for each kind of pairs its own.
     """
@@ -31,11 +30,10 @@ class Clip(Joint):
         projections: Mapping[str, nn.Module],
         streams: Sequence[tuple[str, str]],
         *,
-        frozen: Collection[str] = (),
         temperature: float = 0.07,
         learned: bool = True,
     ) -> None:
-        super().__init__(towers, projections, streams, frozen=frozen, temperature=temperature, learned=learned)
+        super().__init__(towers, projections, streams, temperature=temperature, learned=learned)
 
     def contrast(self, links: Embedded, stream: int) -> Tensor:
         """Symmetric InfoNCE."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -148,10 +148,9 @@ class Joint(nn.Module, ABC):
     """Encoders of several modalities, each with a projection into one space.
 
     Args:
-        towers: encoder by name; each gives (n, its dim).
+        towers: encoder by name; each gives (n, its dim). One that does not learn is a `learn.towers.frozen.Frozen`.
         projections: (n, dim of the encoder) to (n, d), by the same names.
         streams: names of the two towers of each kind of pairs; equal for two items of one tower.
-        frozen: towers whose encoder stays as it is, in eval mode and without gradient.
         temperature: divides the cosines; the value at the first step, from `coldest` to `hottest`.
         learned: whether it is trained along within these bounds, for each stream its own.
 
@@ -169,7 +168,6 @@ class Joint(nn.Module, ABC):
         projections: Mapping[str, nn.Module],
         streams: Sequence[tuple[str, str]],
         *,
-        frozen: Collection[str] = (),
         temperature: float,
         learned: bool = True,
     ) -> None:
@@ -177,24 +175,14 @@ class Joint(nn.Module, ABC):
         if not self.coldest <= temperature <= self.hottest:
             raise ValueError(f"temperature is {temperature}, and must be from {self.coldest} to {self.hottest}")
         self.towers, self.projections = _ByName(towers), _ByName(projections)
-        self.streams, self.frozen = list(streams), frozenset(frozen)
+        self.streams = list(streams)
         logs = torch.full((len(self.streams),), temperature).log()
         self.log_temperature = nn.Parameter(logs, requires_grad=learned)
-        for name in self.frozen:
-            self.towers[name].requires_grad_(False)
-        self.train()
 
     @property
     def temperature(self) -> Tensor:
         """(streams,) the temperature of each."""
         return self.log_temperature.exp()
-
-    def train(self, mode: bool = True) -> Self:
-        """As every module; but a frozen encoder always embeds as in use, also where it has dropout or BatchNorm."""
-        super().train(mode)
-        for name in self.frozen:
-            self.towers[name].eval()
-        return self
 
     def project(self, tower: str, vectors: Tensor) -> Tensor:
         """What an encoder gave (n, its dim), any length, in the common space: (n, d), any length."""

@@ -60,9 +60,7 @@ class AudioSide:
         check_start(self.settings.start, f"towers.{self.name}.start")
         noise = self.settings.views.noise if self.settings.views is not None else None
         if noise is not None and noise.folder is not None and not noise.folder.is_dir():
-            raise RunError(
-                f"towers.{self.name}.views.noise.folder is {noise.folder}, which is no folder: leave it out"
-            )
+            raise RunError(f"towers.{self.name}.views.noise.folder is {noise.folder}, which is no folder: leave it out")
         if isinstance(self.settings.encoder, HuggingFaceAudioEncoder):
             try:
                 with torch.random.fork_rng(devices=[]):

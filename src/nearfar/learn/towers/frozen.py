@@ -24,11 +24,6 @@ def varies(settings: AnyTower) -> bool:
     return getattr(settings, "views", None) is not None
 
 
-def trains(encoder: nn.Module) -> bool:
-    """Whether any weight of an encoder is trained."""
-    return any(parameter.requires_grad for parameter in encoder.parameters())
-
-
 class Frozen(nn.Module):
     """An encoder in eval mode whose weights get no gradient.
 

@@ -19,7 +19,7 @@ class Once:
 
     def __init__(self, add: Callable[[Any, str], int]) -> None:
         self._add = add
-        self._met: dict[str | bytes, int | RefusedItem] = {}
+        self._met: dict[str | bytes, int | tuple[str, str]] = {}
 
     def __call__(self, content: Any, location: str) -> int:
         """The number of a content.
@@ -34,10 +34,11 @@ class Once:
             try:
                 self._met[name] = self._add(content, location)
             except RefusedItem as refused:
-                self._met[name] = refused
+                # Not the error itself, which holds on to the content by its traceback.
+                self._met[name] = (refused.reason, refused.detail)
         found = self._met[name]
-        if isinstance(found, RefusedItem):
-            raise found
+        if isinstance(found, tuple):
+            raise RefusedItem(*found)
         return found
 
 

@@ -6,10 +6,8 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from nearfar.learn.data.textfile import FlatFile, FlatWriter
 _TEXT, _PATH, _BYTES, _ARRAY, _ROW = b"t", b"p", b"b", b"a", b"r"
 
 
-class OriginalsWriter(AbstractContextManager["OriginalsWriter"]):
+class OriginalsWriter:
     """Appends items to `<stem>.bin`. Of a path only the path is kept, so that no disk is filled with photographs twice."""
 
     def __init__(self, stem: Path) -> None:
@@ -47,12 +45,7 @@ class OriginalsWriter(AbstractContextManager["OriginalsWriter"]):
 
     def close(self) -> None:
         """Write what waits."""
-        self._file.__exit__(None, None, None)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._file.close()
 
 
 class Originals:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,10 +164,13 @@ class SeriesWriter:
         if len(training) > _FITTED:
             shown = np.sort(np.random.default_rng([self._seed, 5]).permutation(training)[:_FITTED])
         # Each file has a clock of its own, so they are kept apart as the machines of a fleet are.
-        settings = fit_series(
-            [r for number in shown.tolist() for r in self._files[number].samples(stored, machine=str(number))],
-            self._frontend,
-        )
+        try:
+            settings = fit_series(
+                [r for number in shown.tolist() for r in self._files[number].samples(stored, machine=str(number))],
+                self._frontend,
+            )
+        except DataError as error:
+            raise DataError(f"{error}{self._unlike_most(shown)}") from error
         lengths = []
         with (self._folder / "frames.bin").open("wb") as file:
             for kept in self._files:
@@ -182,6 +186,18 @@ class SeriesWriter:
         (self._folder / "samples.bin").unlink()
         # Last: its presence says that the items are whole.
         write_whole(self._folder / "series.json", json.dumps(settings.model_dump(mode="json"), ensure_ascii=False))
+
+    def _unlike_most(self, shown: Ints) -> str:
+        """The first file with other channels than most have, for a message; empty where all have the same."""
+        sets = {
+            number: frozenset(c.name for _, _, channels in self._files[number].parts for c in channels)
+            for number in shown.tolist()
+        }
+        ((usual, _),) = Counter(sets.values()).most_common(1)
+        odd = next((number for number, names in sets.items() if names != usual), None)
+        if odd is None:
+            return ""
+        return f". Most files have {', '.join(sorted(usual))}; {self._files[odd].location} has {', '.join(sorted(sets[odd]))}"
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class RowsWriter:
 
     def finish(self, training: Ints) -> None:
         """Find out what the columns are, and make features of all rows; see `ItemWriter.finish`."""
-        self._rows.__exit__(None, None, None)
+        self._rows.close()
         if not len(training):
             raise DataError("there is no row to train on: lower data.split, or leave this tower out")
         folder, rows = self._folder, TextFile(self._folder / "rows")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nearfar.errors import DataError, RunError
 from nearfar.frontend import TextFrontend, TextSettings
+from nearfar.frontend.text import CHARACTERS_PER_TOKEN
 from nearfar.learn.data.batches import Tokens
 from nearfar.learn.data.textfile import TextFile, TokenFile, append_text, text_key
 from nearfar.learn.data.whole import write_whole
@@ -108,7 +109,9 @@ class TextSide:
             DataError: no vocabulary can be learned from them.
             RunError: a pretrained model, or the run to start from, has no vocabulary that can be used.
         """
-        fitted = self._fitted(texts)
+        # What cannot reach the encoder is not learned from either: of one word of a million letters that would take hours.
+        longest = self.frontend.max_document_tokens * CHARACTERS_PER_TOKEN
+        fitted = self._fitted(text[:longest] for text in texts)
         return fitted, fitted.settings.model_copy(update={"tokenizer": f"{self.name}-tokenizer.json"})
 
     def _fitted(self, texts: Iterable[str]) -> TextFrontend:
@@ -189,7 +192,7 @@ class TextWriter:
 
     def finish(self, training: Ints) -> None:
         """Learn the vocabulary of the training texts, and turn all texts into tokens; see `ItemWriter.finish`."""
-        self._texts.__exit__(None, None, None)
+        self._texts.close()
         if not len(training):
             raise DataError("there is no text to train on: lower data.split, or leave this tower out")
         folder, texts = self._folder, TextFile(self._folder / "texts")

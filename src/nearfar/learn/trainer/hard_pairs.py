@@ -95,8 +95,10 @@ class HardPairs:
             others = free[~np.isin(rows[free], chosen)][: len(free) - len(chosen)]
             old = rows[others], left[others], right[others]
             first = stream.first_of(chosen, second, rng.random(len(chosen)))
+            # Where a row has several links there may be fewer than are free.
+            filled = free[: len(chosen) + len(others)]
             for part, new, rest in zip((rows, left, right), (chosen, first, second), old, strict=True):
-                part[free] = np.concatenate([new, rest])
+                part[filled] = np.concatenate([new, rest])
         rows_, left_, right_ = (torch.from_numpy(part).to(links.rows.device) for part in (rows, left, right))
         return links._replace(rows=rows_, left=left_, right=right_)
 

@@ -86,13 +86,16 @@ class JointSteps:
         towers = tower_of[:, streams]
         inputs: dict[str, Inputs] = {}
         places, count = np.empty_like(sides), 0
-        for number, name in enumerate(names):
-            here = towers == number
+        for tower, name in enumerate(names):
+            here = towers == tower
             if here.any():
                 # How many ranks there are changes what is drawn, and no two ranks draw alike.
-                rng = np.random.default_rng([self.seed, _CHANGED, links.step, number, links.rank, links.world])
-                inputs[name] = self.items[name].inputs(sides[here], rng)
-                places[here] = np.arange(count, count := count + int(here.sum()))
+                rng = np.random.default_rng([self.seed, _CHANGED, links.step, tower, links.rank, links.world])
+                # What stands in several links is embedded once.
+                numbers, own = np.unique(sides[here], return_inverse=True)
+                inputs[name] = self.items[name].inputs(numbers, rng)
+                places[here] = count + own
+                count += len(numbers)
         alike = [self._alike(sides[side], towers[side], names) for side in (0, 1)]
         fields = (*places, streams, left, right, self.corpus.labels[rows], *alike, rows)
         return JointBatch(inputs, *map(torch.from_numpy, fields))

@@ -52,8 +52,10 @@ class SoundViews:
 
         Args:
             samples: the recording.
-            start: from 0 to 1, how far into it.
+            start: from 0 to 1, how far into it; of no account where views start at the beginning.
         """
+        if self.settings.start == "beginning":
+            start = 0.0
         if len(samples) <= self.reach:
             return np.take(samples, np.arange(self.reach) + int(start * len(samples)), mode="wrap")
         first = int(start * (len(samples) - self.reach))
