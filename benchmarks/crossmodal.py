@@ -14,9 +14,9 @@ Parts:
            Beside it, `name_baseline` and `name_ngram_baseline`: words (BM25) or letters of the keyword against the names of all pictures
            of the gallery in its language, also of the held-out ones, of which nearfar knows only the pixels. `pixels`: the captions of
            the most alike training pictures.
-  digits   recipes/spoken-digits.yaml, no sound paired with a picture; two speakers of six held out, three times. `voice_to_image`: share
+  digits   recipes/spoken-digits.yaml, no sound paired with a picture; each of six speakers held out once. `voice_to_image`: share
            that is right of the first ten of 2,000 test pictures. `voice_to_text` among ten words. `image_to_voice` among the recordings
-           of the held-out speakers. By speaker too.
+           of the held-out speaker. By speaker too.
   device   a bundle of three towers (those of recipes/emoji.yaml, and one for sound at 16 kHz) and an index of 10,000 texts, pictures and
            recordings: from the bytes of a JPEG file of 512 x 512 pixels, a WAV file of a second, or a text, to the ten nearest of all
            kinds; one thread, kinds of queries in turns.

@@ -82,7 +82,7 @@ def _bundle(data: Path, work: Path, stages: Stages, changes: Sequence[str]) -> B
     table, voices = work / "emoji.parquet", work / "voices.parquet"
     if not voices.is_file():
         sets.emoji(data, table)
-        sets.spoken_digits(data, voices, *sets.SPEAKERS[0], most=120)
+        sets.spoken_digits(data, voices, sets.SPEAKERS[:1], most=120)
     recipe = yaml.safe_load((RECIPES / "emoji.yaml").read_text("utf-8"))
     digits = yaml.safe_load((RECIPES / "spoken-digits.yaml").read_text("utf-8"))
     sound = digits["towers"]["audio"]

@@ -27,10 +27,10 @@ def measure_digits(
     if not drawn.is_file():
         sets.drawn_digits(data, drawn, **({"train": 60, "test": 40} if quick else {}))
     pictures = _test(drawn)
-    for fold, (held_out, stopping) in enumerate(sets.SPEAKERS[:1] if quick else sets.SPEAKERS):
+    for fold, held_out in enumerate(sets.SPEAKERS[:1] if quick else sets.SPEAKERS):
         said = work / f"voices_{fold}.parquet"
         if not said.is_file():
-            sets.spoken_digits(data, said, held_out, stopping, most=150 if quick else None)
+            sets.spoken_digits(data, said, [held_out], most=150 if quick else None)
         voices = _test(said)
         for seed in range(seeds):
             found = systems(

@@ -80,7 +80,7 @@ def _strokes(target: Path, count: int) -> None:
 def _voices(target: Path) -> None:
     import soundfile
 
-    people = [name for held_out, _ in SPEAKERS for name in held_out]
+    people = SPEAKERS
     numbers: dict[str, int] = {}
     rows = []
     for said in simulate_voices(len(people), 10, seed=0, rate=_RATE):

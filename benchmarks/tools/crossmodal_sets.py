@@ -16,12 +16,8 @@ from tools.identity_sets import read_rows, written
 LANGUAGES = ("en", "de", "es", "fr", "zh", "ar")
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-SPEAKERS = (
-    (("george", "theo"), "lucas"),
-    (("jackson", "yweweler"), "nicolas"),
-    (("lucas", "nicolas"), "jackson"),
-)
-"""Who is held out of the spoken digits, fold by fold, and who says when to stop; everybody is held out once."""
+SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+"""Who says digits: each is held out once."""
 
 _FONT = "DejaVuSans.ttf"
 _CATEGORIES = "LNPS"
@@ -86,17 +82,17 @@ def emoji(data: Path, target: Path, *, most: int | None = None) -> Path:
     return written(rows[:: max(1, len(rows) // most)] if most else rows, target)
 
 
-def spoken_digits(data: Path, target: Path, held_out: Sequence[str], stopping: str, *, most: int | None = None) -> Path:
+def spoken_digits(data: Path, target: Path, held_out: Sequence[str], *, most: int | None = None) -> Path:
     """Digits that somebody says, and the words for them.
 
-    Columns: audio (FLAC), word, speaker, split: `test` for who is held out, `validation` for who says when to stop.
+    Columns: audio (FLAC), word, speaker, split: `test` for who is held out.
     """
     rows = [
         {
             "audio": row["audio"],
             "word": WORDS[int(row["digit"])],
             "speaker": row["speaker"],
-            "split": "test" if row["speaker"] in held_out else "validation" if row["speaker"] == stopping else "train",
+            "split": "test" if row["speaker"] in held_out else "train",
         }
         for row in read_rows(data / "fsdd" / "fsdd.parquet")
     ]
