@@ -242,6 +242,13 @@ class HardPairs(Settings):
     """Share of the steps before the first."""
 
 
+class LearnedTemperature(Temperature):
+    """The temperature of the objective."""
+
+    learned: bool = True
+    """Whether it is trained along, within the bounds of its paper."""
+
+
 class _OfTowers(Settings):
     """What both objectives can be told."""
 
@@ -253,7 +260,7 @@ class Clip(_OfTowers):
     """Each item finds its partner in the batch, both ways (CLIP, arXiv:2103.00020)."""
 
     kind: Literal["clip"]
-    temperature: Temperature = Temperature(initial=0.07, learned=True)
+    temperature: LearnedTemperature = LearnedTemperature(initial=0.07)
     """How sharply the nearest negatives stand out; each kind of pairs learns its own."""
 
 
@@ -261,7 +268,7 @@ class SigLip(_OfTowers):
     """Whether two items belong together is asked of every pair by itself (SigLIP, arXiv:2303.15343)."""
 
     kind: Literal["siglip"]
-    temperature: Temperature = Temperature(initial=0.1, learned=True)
+    temperature: LearnedTemperature = LearnedTemperature(initial=0.1)
     """Divides the cosines; each kind of pairs learns its own."""
     bias: Annotated[float, Strict(), Field(ge=-100.0, le=100.0)] = -10.0
     """Added to each logit at the first step, from where it is learned: about the logarithm of the share of pairs that are positive."""
