@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, Strict, model_validator
 
@@ -15,7 +15,7 @@ from nearfar.recipe.audio import (
 )
 from nearfar.recipe.compress import Compress
 from nearfar.recipe.data import Data, ImageSource, has_identities
-from nearfar.recipe.distil import Distil, Teacher
+from nearfar.recipe.distil import Teacher
 from nearfar.recipe.events import (
     EventsFrontendSettings,
     EventsSource,
@@ -43,6 +43,16 @@ from nearfar.recipe.methods import AudioMethodSettings, ImageMethodSettings
 from nearfar.recipe.modality import PARTS, Modality, items_of
 from nearfar.recipe.negatives import Negatives
 from nearfar.recipe.pair_method import DualEncoder
+from nearfar.recipe.parts import (
+    AudioParts,
+    EventsParts,
+    ImageParts,
+    JointParts,
+    SeriesParts,
+    TableParts,
+    TextMethod,
+    TextParts,
+)
 from nearfar.recipe.series import (
     FaultContrast,
     SeriesEncoderSettings,
@@ -80,81 +90,11 @@ Encoder = Annotated[
     | JointEncoder,
     Field(discriminator="kind"),
 ]
-TextMethod = DualEncoder | Distil
 Method = Annotated[
     TextMethod | ImageMethodSettings | IdentityMethodSettings | FaultContrast | Scarf | NextAction | JointMethod,
     Field(discriminator="kind"),
 ]
 AnyViews = Annotated[Views | AudioViews | SeriesViews | EventsViews, Field(discriminator="kind")]
-
-
-class TextParts(NamedTuple):
-    """The blocks of a recipe for text that are of its own kind."""
-
-    frontend: TextFrontendSettings
-    encoder: TextEncoderSettings
-    method: TextMethod
-
-
-class ImageParts(NamedTuple):
-    """The blocks of a recipe for pictures that are of its own kind."""
-
-    source: ImageSource
-    frontend: ImageFrontendSettings
-    views: Views
-    encoder: ImageEncoderBlock
-    method: ImageMethodSettings | IdentityMethodSettings
-
-
-class AudioParts(NamedTuple):
-    """The blocks of a recipe for recordings of sound that are of its own kind."""
-
-    source: AudioSource
-    frontend: AudioFrontendSettings
-    views: AudioViews
-    encoder: AudioEncoderSettings
-    method: AudioMethodSettings | IdentityMethodSettings
-
-
-class SeriesParts(NamedTuple):
-    """The blocks of a recipe for series that are of its own kind."""
-
-    source: SeriesSource
-    frontend: SeriesFrontendSettings
-    views: SeriesViews
-    encoder: SeriesEncoderSettings
-    method: FaultContrast
-    watch: Watch
-
-
-class TableParts(NamedTuple):
-    """The blocks of a recipe for rows of tables that are of its own kind."""
-
-    source: RowsSource
-    frontend: TableFrontendSettings
-    encoder: TableEncoderSettings
-    method: Scarf
-
-
-class EventsParts(NamedTuple):
-    """The blocks of a recipe for events that are of its own kind."""
-
-    source: EventsSource
-    frontend: EventsFrontendSettings
-    views: EventsViews
-    encoder: SequenceEncoderSettings
-    method: NextAction
-    recommend: Recommend
-
-
-class JointParts(NamedTuple):
-    """The blocks of a recipe for several modalities in one space that are of its own kind."""
-
-    source: PairsSource
-    pairing: PartnersPairing
-    towers: dict[str, AnyTower]
-    encoder: JointEncoder
-    method: JointMethod
 
 
 class Recipe(Settings):
