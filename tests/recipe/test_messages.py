@@ -26,10 +26,8 @@ encoder:
   dim: 256
 """
 
-KINDS_OF_PAIRING = (
-    "columns, lead_body, title_body, heading_section, spans, views, identity, healthy, next_action, acted_together"
-)
-KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm, ecapa, mel_cnn, dilated_cnn, patch_transformer, spectral, mlp, feature_tokens, sequence_transformer, sequence_gru, decayed_average"
+KINDS_OF_PAIRING = "columns, lead_body, title_body, heading_section, spans, views, identity, healthy, next_action, acted_together, partners"
+KINDS_OF_ENCODER = "static, transformer, hf, cnn, resnet, mobilenet, vit, timm, ecapa, mel_cnn, dilated_cnn, patch_transformer, spectral, mlp, feature_tokens, sequence_transformer, sequence_gru, decayed_average, joint"
 
 
 def complaint(text: str, *overrides: str) -> str:
