@@ -96,7 +96,7 @@ def complaint(text: str, *overrides: str) -> str:
         (
             "encoder:",
             "frontend: null\nencoder:",
-            'r.yaml:7: frontend: expected a block with "kind" (text, image, audio, series, table, events), got null',
+            'r.yaml:7: frontend: expected a block with "kind" (text, image, audio, series, table, events, joint), got null',
         ),
         ("  kind: static\n  dim: 256", "  static", "got 'static'; write {kind: static}"),
         (
