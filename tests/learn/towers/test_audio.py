@@ -130,8 +130,7 @@ def test_what_is_hidden_is_hidden_from_the_encoder(folder: Path, tmp_path: Path)
     assert len(plain.inputs(np.arange(4), np.random.default_rng(0))) == 1
 
 
-@pytest.mark.parametrize("trim", [True, False])
-@pytest.mark.parametrize("kind", ["mel_cnn", "ecapa"])
+@pytest.mark.parametrize(("kind", "trim"), [("mel_cnn", True), ("ecapa", False)])
 def test_the_graph_gives_the_vectors_of_the_encoder(folder: Path, tmp_path: Path, kind: str, trim: bool) -> None:
     side = side_of(folder, encoder={"kind": kind, "width": 8, "dim": 24}, frontend={"trim": trim})
     items = kept(side, of_many_lengths(folder), tmp_path / "items")
