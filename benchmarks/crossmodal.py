@@ -19,7 +19,7 @@ Parts:
            of the held-out speaker. By speaker too.
   device   a bundle of three towers (those of recipes/emoji.yaml, and one for sound at 16 kHz) and an index of 10,000 texts, pictures and
            recordings: from the bytes of a JPEG file of 512 x 512 pixels, a WAV file of a second, or a text, to the ten nearest of all
-           kinds; one thread, kinds of queries in turns.
+           kinds; one thread, kinds of queries in turns. `embed`: of that the embedding alone.
   gpu      a step of CLIP beside open_clip's loss on the same towers, see tools/crossmodal_gpu.py and crossmodal_clip.py; small on a machine
            without a GPU, where keys start with `cpu_`.
 

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from nearfar.bundle import Bundle
-from nearfar.edge import SearchIndex
+from nearfar.edge import Encoder, SearchIndex
 from nearfar.progress import Stages
 from nearfar.sources.document import Document
 from tools import crossmodal_sets as sets
@@ -50,10 +50,13 @@ def measure_device(
     _write_queries(queries)
     stages("asking")
     asked = [str(number) for number in range(10 if quick else 60)]
-    searches = {kind: partial(open_search, index, queries, kind) for kind in ENDINGS}
-    for kind, seconds in interleaved(searches, asked, rounds=1 if quick else 3).items():
-        state.keep("value", "all", 1000 * float(np.median(seconds)), group=f"{kind}_query_p50_ms")
-        state.keep("value", "all", 1000 * float(np.quantile(seconds, 0.95)), group=f"{kind}_query_p95_ms")
+    timed: dict[str, Callable[[], Callable[[str], object]]] = {}
+    for kind in ENDINGS:
+        timed[f"{kind}_query"] = partial(open_search, index, queries, kind)
+        timed[f"{kind}_embed"] = partial(open_encoder, bundle.path, queries, kind)
+    for what, seconds in interleaved(timed, asked, rounds=1 if quick else 3).items():
+        state.keep("value", "all", 1000 * float(np.median(seconds)), group=f"{what}_p50_ms")
+        state.keep("value", "all", 1000 * float(np.quantile(seconds, 0.95)), group=f"{what}_p95_ms")
     state.keep("value", "all", bundle.size_bytes / 1e6, group="bundle_mb")
     state.keep("value", "all", float(count), group="device_items")
 
@@ -63,15 +66,27 @@ def open_search(index: Path, queries: Path, kind: str) -> Callable[[str], object
 
     A query is the text, or the bytes of the file, as they lie in memory.
     """
-    opened = SearchIndex.open(index, threads=1)
-    contents: list[Any] = [path.read_bytes() for path in sorted(queries.glob(f"*{ENDINGS[kind]}"))]
-    if kind == "text":
-        contents = [content.decode("utf-8") for content in contents]
+    opened, contents = SearchIndex.open(index, threads=1), _contents(queries, kind)
 
     def search(number: str) -> object:
         return opened.search(contents[zlib.crc32(number.encode()) % len(contents)], 10, tower=kind)
 
     return search
+
+
+def open_encoder(bundle: Path, queries: Path, kind: str) -> Callable[[str], object]:
+    """Likewise: the embedding of a query alone."""
+    encoder, contents = Encoder.open(bundle, tower=kind, threads=1), _contents(queries, kind)
+
+    def embed(number: str) -> object:
+        return encoder.embed([contents[zlib.crc32(number.encode()) % len(contents)]], side="query")
+
+    return embed
+
+
+def _contents(queries: Path, kind: str) -> list[Any]:
+    found: list[Any] = [path.read_bytes() for path in sorted(queries.glob(f"*{ENDINGS[kind]}"))]
+    return [content.decode("utf-8") for content in found] if kind == "text" else found
 
 
 def _bundle(data: Path, work: Path, stages: Stages, changes: Sequence[str]) -> Bundle:
