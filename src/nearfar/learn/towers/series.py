@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nearfar.errors import DataError
 from nearfar.frontend import SeriesFrontend, SeriesSettings
@@ -22,11 +22,11 @@ from nearfar.frontend.windows import FileSamples, WindowError, frames_of, from_z
 from nearfar.learn.data.noted import content_key
 from nearfar.learn.data.whole import write_whole
 from nearfar.learn.encoders.build_series import build_series_encoder
-from nearfar.learn.encoders.series import SeriesEncoder
 from nearfar.learn.export.series import choose_series_graph
 from nearfar.learn.towers.once import Once
 from nearfar.learn.towers.start import check_start, joint_prefixes, load_start
 from nearfar.learn.towers.tower import Inputs, RefusedItem
+from nearfar.learn.towers.unpacked import Unpacked
 from nearfar.learn.views.series import WindowViews
 from nearfar.recipe.joint import BundleEncoder, SeriesTower
 from nearfar.recipe.series import SeriesFrontendSettings, SeriesViews
@@ -67,7 +67,7 @@ class SeriesSide:
         """Open what the writer left."""
         return SeriesItems.open(folder, self.settings.views)
 
-    def encoder(self, items: SeriesItems, *, dim: int, started: bool = True) -> WindowTower:
+    def encoder(self, items: SeriesItems, *, dim: int, started: bool = True) -> Unpacked:
         """The encoder with fresh weights, or those of `start`."""
         del dim
         settings = self.settings.encoder
@@ -77,11 +77,11 @@ class SeriesSide:
         if started and self.settings.start is not None:
             prefixes = joint_prefixes(self.name)
             load_start(encoder, self.settings.start, f"towers.{self.name}.start", prefixes=prefixes)
-        return WindowTower(encoder)
+        return Unpacked(encoder)
 
     def graph(self, encoder: nn.Module, items: SeriesItems, *, quantise: str, calibration: Ints) -> bytes:
         """The ONNX model of a trained encoder; in float where int8 would not keep distances."""
-        assert isinstance(encoder, WindowTower)
+        assert isinstance(encoder, Unpacked)
         shown = items.scaled(items.last(calibration[:_CALIBRATED]))
         return choose_series_graph(
             encoder.encoder,
@@ -90,19 +90,6 @@ class SeriesSide:
             quantise=quantise if len(shown[0]) >= _LEAST_COMPARED else "none",
             calibration=shown,
         ).content
-
-
-class WindowTower(nn.Module):
-    """An encoder of windows, which takes them and what is there of them."""
-
-    def __init__(self, encoder: SeriesEncoder) -> None:
-        super().__init__()
-        self.encoder, self.dim = encoder, encoder.dim
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Embed n windows: values (n, T, F) and presence (n, T, F)."""
-        embedding: Tensor = self.encoder(*inputs)
-        return embedding
 
 
 class SeriesWriter:

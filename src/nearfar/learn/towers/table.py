@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nearfar.errors import DataError, RunError
 from nearfar.frontend.cells import is_missing
@@ -22,11 +22,11 @@ from nearfar.learn.data.table_rows import missing_texts
 from nearfar.learn.data.textfile import TextFile, append_text, text_key
 from nearfar.learn.data.whole import write_whole
 from nearfar.learn.encoders.build_table import build_table_encoder
-from nearfar.learn.encoders.table import TableEncoder
 from nearfar.learn.export.table import export_table_graph
 from nearfar.learn.towers.originals import row_text
 from nearfar.learn.towers.start import check_start, joint_prefixes, load_start, run_of
 from nearfar.learn.towers.tower import Inputs, RefusedItem
+from nearfar.learn.towers.unpacked import Unpacked
 from nearfar.recipe.joint import BundleEncoder, TableTower
 
 Ints = npt.NDArray[np.int64]
@@ -62,7 +62,7 @@ class TableSide:
         """Open what the writer left."""
         return RowItems.open(folder)
 
-    def encoder(self, items: RowItems, *, dim: int, started: bool = True) -> RowTower:
+    def encoder(self, items: RowItems, *, dim: int, started: bool = True) -> Unpacked:
         """The encoder with fresh weights, or those of `start`."""
         del dim
         settings = self.settings.encoder
@@ -70,11 +70,11 @@ class TableSide:
         encoder = build_table_encoder(settings, TableFrontend(items.frontend).widths)
         if started and self.settings.start is not None:
             load_start(encoder, self.settings.start, f"towers.{self.name}.start", prefixes=joint_prefixes(self.name))
-        return RowTower(encoder)
+        return Unpacked(encoder)
 
     def graph(self, encoder: nn.Module, items: RowItems, *, quantise: str, calibration: Ints) -> bytes:
         """The ONNX model of a trained encoder; see `export_table_graph`."""
-        assert isinstance(encoder, RowTower)
+        assert isinstance(encoder, Unpacked)
         return export_table_graph(encoder.encoder, features=items.values.shape[1], dim=None, quantise=quantise)
 
     def columns_of_start(self) -> TableSettings | None:
@@ -93,23 +93,6 @@ class TableSide:
             f"towers.{self.name}.start is of {data.parent}, which does not say what its columns were (data/columns.json): give the "
             "directory of a finished run over rows"
         )
-
-
-class RowTower(nn.Module):
-    """An encoder of rows, which takes their features.
-
-    Args:
-        encoder: what embeds.
-    """
-
-    def __init__(self, encoder: TableEncoder) -> None:
-        super().__init__()
-        self.encoder, self.dim = encoder, encoder.dim
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Embed n rows: values (n, F) and codes (n, F)."""
-        vectors: Tensor = self.encoder(*inputs)
-        return vectors
 
 
 class RowsWriter:
