@@ -17,7 +17,7 @@ import pytest
 import torch
 from interruption import interrupt_at
 from made_partners import partners_recipe, write_partners
-from torch import Tensor
+from same_bits import assert_same_bits, weights
 
 from nearfar.errors import DataError, InterruptedRunError, RunError
 from nearfar.learn.joint import TrainedJoint
@@ -39,22 +39,6 @@ def recipe_of(table: Path, *towers: str, blocks: dict[str, Any] | None = None, *
     """A recipe with some of the towers."""
     kept = {name: None for name in NO if name not in towers} | (blocks or {})
     return partners_recipe(table, towers=kept, **changes)
-
-
-def weights(directory: Path) -> dict[str, Tensor]:
-    """Weights, what is remembered, and optimiser state at the end."""
-    checkpoint = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
-    state: dict[str, Tensor] = dict(checkpoint["state_dict"])
-    for number, moments in checkpoint["optimizer_states"][0]["state"].items():
-        state.update({f"{number}.{name}": value for name, value in moments.items()})
-    return state
-
-
-def assert_same_bits(run: Path, other: Path) -> None:
-    found, expected = weights(run), weights(other)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
 
 
 def logged(directory: Path, name: str) -> list[float]:

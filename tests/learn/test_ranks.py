@@ -18,6 +18,7 @@ import pytest
 import torch
 from made_corpus import made_recipe, write_pairs
 from made_ranks import CASES, Fields, fields_of, found_by, gradients, joint, method_of, shares_of
+from same_bits import assert_same_bits, weights
 from torch import Tensor
 
 from nearfar.errors import CollapseWarning, DataError, InterruptedRunError, RunError
@@ -278,22 +279,6 @@ def write_mixed(path: Path) -> Path:
         row["positive"] = [row["positive"], f"{row['positive']} again"] if number % 3 else [row["positive"]]
     path.write_text("\n".join(map(json.dumps, rows)), "utf-8")
     return path
-
-
-def weights(directory: Path) -> dict[str, Tensor]:
-    """Weights and optimiser state at the end."""
-    checkpoint = torch.load(directory / "checkpoints" / "last.ckpt", weights_only=True)
-    state: dict[str, Tensor] = dict(checkpoint["state_dict"])
-    for number, moments in checkpoint["optimizer_states"][0]["state"].items():
-        state.update({f"{number}.{name}": value for name, value in moments.items()})
-    return state
-
-
-def assert_same_bits(run: Path, other: Path) -> None:
-    found, expected = weights(run), weights(other)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
 
 
 @pytest.mark.recipe

@@ -208,20 +208,14 @@ def names(
         )
     fields = ("id", "label", "score", "best", "margin", "location")
     rows = [
-        dict(
-            zip(
-                fields,
-                (
-                    one.id,
-                    one.named.label,
-                    round(one.named.score, 4),
-                    one.named.best,
-                    round(one.named.margin, 4),
-                    one.location,
-                ),
-                strict=True,
-            )
-        )
+        {
+            "id": one.id,
+            "label": one.named.label,
+            "score": round(one.named.score, 4),
+            "best": one.named.best,
+            "margin": round(one.named.margin, 4),
+            "location": one.location,
+        }
         for one in found
     ]
     show_skipped(report.skipped, report.examples)

@@ -11,13 +11,12 @@ from tokenizers import Tokenizer
 
 from nearfar.errors import DataError
 from nearfar.frontend.frontend import Feed, GraphInput
-from nearfar.frontend.length_batches import length_batches
+from nearfar.frontend.length_batches import CHARACTERS_PER_TOKEN, length_batches
 from nearfar.frontend.settings import PairSettings
 from nearfar.frontend.unicode import without_surrogates
 
 Ids = npt.NDArray[np.int32]
 
-_CHARACTERS_PER_TOKEN = 32  # as in TextFrontend: what lies beyond cannot reach the model
 _TOKENS_PER_BATCH = 4_096  # a transformer's memory grows with the square of a row: 8 rows of 512 tokens are 100 MB
 _PADDING_NAMES = ("[PAD]", "<pad>", "<|pad|>", "<|padding|>")
 
@@ -169,4 +168,4 @@ class PairFrontend:
     @staticmethod
     def _cut(text: str, tokens: int) -> str:
         """What can reach the model of `text` at all: a pasted 100 kB must not cost more than a short one."""
-        return without_surrogates(text[: tokens * _CHARACTERS_PER_TOKEN])
+        return without_surrogates(text[: tokens * CHARACTERS_PER_TOKEN])

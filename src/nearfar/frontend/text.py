@@ -14,17 +14,12 @@ from tokenizers import Tokenizer
 from nearfar.embedder import Item, Side
 from nearfar.errors import DataError
 from nearfar.frontend.frontend import Feed, GraphInput
-from nearfar.frontend.length_batches import length_batches
+from nearfar.frontend.length_batches import CHARACTERS_PER_TOKEN, length_batches
 from nearfar.frontend.settings import TextSettings
 from nearfar.frontend.unicode import without_surrogates
 from nearfar.frontend.vocabulary import train_tokenizer
 
 Ids = npt.NDArray[np.int32]
-
-# Text beyond this many characters a token cannot reach the encoder in practice: a token of prose or code covers three to
-# six characters. Only runs of white space or single words of hundreds of characters come near it. Cutting first keeps a
-# pasted 100 kB query as fast as a short one.
-CHARACTERS_PER_TOKEN = 32
 
 _TOKENS_PER_BATCH = 16_384  # bounds the memory of one run of a graph whatever the texts are
 _TEXTS_PER_BLOCK = 4_096  # texts that are tokens at the same time

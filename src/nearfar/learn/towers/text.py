@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nearfar.errors import DataError, RunError
 from nearfar.frontend import TextFrontend, TextSettings
-from nearfar.frontend.text import CHARACTERS_PER_TOKEN
+from nearfar.frontend.length_batches import CHARACTERS_PER_TOKEN
 from nearfar.learn.data.batches import Tokens
 from nearfar.learn.data.textfile import TextFile, TokenFile, append_text, text_key
 from nearfar.learn.data.whole import write_whole
